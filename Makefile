@@ -1,0 +1,63 @@
+# Everything here runs as root on a bare Debian 12 or Ubuntu 22.04 machine: what is missing is installed.
+
+IMAGE ?= truenas-maas:3.5
+TARGET ?= production
+MAAS_SOURCE ?= auto
+# The image that `make test` builds and tries. Always with the simulator: its results do not depend on the network.
+TEST_IMAGE ?= maas-init-test:3.5
+
+export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
+
+VENV := . .venv/bin/activate &&
+
+.PHONY: help image test-image demo demo-stop test check lint types unit process container lock clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  IMAGE=$(IMAGE) TARGET=$(TARGET) BASE_IMAGE=ubuntu:22.04|debian:12 MAAS_SOURCE=auto|ppa|simulator|local"
+
+image: ## Build the image
+	tests/tools/image
+
+demo: image ## Run MAAS in one container on this machine and show it coming up
+	tests/tools/demo
+
+demo-stop: ## Remove the demo
+	tests/tools/demo stop
+
+test: check container ## Everything: lint, types, and all tests, also those in containers
+
+check: lint types unit process ## Everything that needs no container
+
+.venv: FORCE
+	@tests/tools/venv
+
+lint: .venv ## Style of the source
+	$(VENV) ruff check
+	$(VENV) ruff format --check
+
+types: .venv ## Types
+	$(VENV) mypy
+
+unit: .venv ## Tests without processes of their own
+	$(VENV) pytest -m "not process and not container"
+
+process: .venv ## Tests with real signals and a real supervisord
+	$(VENV) pytest -m process
+
+container: .venv test-image ## Tests of the built image in a real Docker engine
+	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container
+
+test-image:
+	IMAGE=$(TEST_IMAGE) MAAS_SOURCE=simulator TARGET=production tests/tools/image
+
+lock: ## Write requirements*.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
+	tests/tools/lock $(LOCK_FLAGS)
+
+clean: demo-stop ## Remove what was made here
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	tests/tools/engine down
+
+FORCE:

@@ -1,0 +1,144 @@
+"""Boot: look around, make the directories that must exist, sweep away what a killed container left.
+
+From here on SIGTERM is heard: process 1 has no default action for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+from . import files, log, paths
+from .errors import ExitCode, MaasInitError
+from .paths import Paths
+from .privileges import Privileges
+
+DIRECTORIES = {
+    "/run/maas-init": 0o711,  # others may pass to what is readable inside, and see nothing else
+    "/run/maas-init/http": 0o755,
+    "/run/maas": 0o755,
+    "/run/maas-dhcp": 0o755,
+    "/run/lock": 0o1777,
+    "/run/named": 0o755,
+    "/run/chrony": 0o750,
+    "/run/postgresql": 0o755,
+    "/etc/bind/maas": 0o755,
+    "/var/lib/bind/maas": 0o775,
+    "/var/cache/maas": 0o755,
+    "/var/spool/maas-proxy": 0o750,
+    # Absent, these keep regiond starting up for ever: an empty volume hides what the packages put there.
+    "/var/lib/maas/image-storage": 0o755,
+    "/var/lib/maas/certificates": 0o755,
+    "/var/lib/maas/http": 0o755,
+    "/var/lib/maas/prometheus": 0o755,
+    "/var/lib/maas/tftp_root": 0o755,
+    "/var/lib/maas/dhcp": 0o755,
+    "/var/lib/maas/rsyslog": 0o755,
+    "/var/log/maas/http": 0o755,
+    "/var/log/maas/proxy": 0o755,
+    "/var/log/maas/rsyslog": 0o755,
+}
+
+# MAAS's locks are links that hold a process id. Ids come again after a restart, so an old lock would look held for
+# ever. Sockets and pid files of the last run only confuse those who find them.
+STALE = (
+    "/run/lock/maas*",
+    "/run/maas-init/*.json",
+    "/run/maas-init/health",
+    "/run/maas-init/*.pid",
+    "/run/maas-init/*.sock",
+    "/run/maas-init/.pebble.socket",
+    "/run/maas-init/http/*.sock",
+    "/run/*.pid",
+    "/run/maas/*.sock",
+    "/run/named/*",
+    "/run/chrony/*",
+    "/run/maas-dhcp/*",
+    "/var/lib/maas/*.sock",
+    "/var/lib/maas/*.sock.*",
+    "/var/lib/maas/rsyslog/log.sock",
+)
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT came before anything was running."""
+
+
+def hear_signals() -> None:
+    """Turn the first SIGTERM or SIGINT into Stopped; later ones are ignored."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
+
+
+def prepare(where: Paths) -> Privileges:
+    """Make the place ready for `configure`; return what this process may do.
+
+    Raises MaasInitError when a volume cannot be written, with the command that helps.
+    """
+    privileges = Privileges.look()
+    for volume in where.volumes:
+        _must_be_writable(volume)
+    for directory, mode in DIRECTORIES.items():
+        _make(where.at(directory), mode)
+    stale = [path for pattern in STALE for path in where.root.glob(pattern.lstrip("/"))]
+    for path in stale:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+    filled = [
+        path
+        for volume in where.volumes
+        if (skeleton := where.at(f"{paths.SKELETON}/{volume.relative_to(where.root)}")).is_dir()
+        for path in files.fill(skeleton, volume)
+    ]
+    log.info(
+        "container.examined",
+        uid=privileges.uid,
+        capabilities=",".join(sorted(privileges.raised)) or "none",
+        no_new_privileges=privileges.no_new_privileges,
+        stale_files_removed=len(stale),
+        packaged_files_restored=len(filled),
+    )
+    return privileges
+
+
+class NotWritable(MaasInitError):
+    """A volume belongs to somebody else."""
+
+    exit_code = ExitCode.BAD_SETTINGS
+
+
+def _must_be_writable(volume: Path) -> None:
+    try:
+        volume.mkdir(parents=True, exist_ok=True)
+        probe = volume / f".maas-init.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _not_writable(volume, error) from error
+
+
+def _make(directory: Path, mode: int) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if directory.stat().st_uid == os.geteuid():
+            directory.chmod(mode)
+    except OSError as error:
+        raise _not_writable(directory, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> NotWritable:
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    status, uid, gid = nearest.stat(), os.geteuid(), os.getegid()
+    return NotWritable(
+        f"cannot write to {path}: {error.strerror}; {nearest} belongs to {status.st_uid}:{status.st_gid} "
+        f"with mode {status.st_mode & 0o7777:o} and this container runs as {uid}:{gid}",
+        hint=f"on the host: chown -R {uid}:{gid} the directory mounted at {path}, or start the container as its owner",
+    )

@@ -1,0 +1,32 @@
+"""What bootstrap finished, so that the next start need not ask MAAS's programs, which take seconds each.
+
+    {"schema": FINGERPRINT, "settings": {"deployment": IDENTITY, "applied": {NAME: DIGEST, ...}}}
+
+An entry is written after the work it tells of; each names the state of the database that it speaks of, so that it
+counts for nothing when that is another one: restored, emptied, or on another server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from .. import files
+from ..paths import Paths
+
+
+def read(paths: Paths) -> dict[str, Any]:
+    """Return the journal; empty when there is none or it cannot be read, which only costs time."""
+    found = files.read_json(paths.journal)
+    return found if isinstance(found, dict) else {}
+
+
+def note(paths: Paths, **entries: Any) -> None:
+    """Add or replace entries."""
+    files.write_json(paths.journal, read(paths) | entries, mode=0o600)
+
+
+def digest(value: Any) -> str:
+    """Return a fingerprint of `value`, which itself may be secret."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

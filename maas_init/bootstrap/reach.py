@@ -1,0 +1,110 @@
+"""Reach the database: wait until PostgreSQL answers and is fit for MAAS; in the container, make what is missing."""
+
+from __future__ import annotations
+
+import time
+
+from psycopg import sql
+
+from .. import database as postgres
+from .. import log
+from ..database import CannotUse, Cause, Connection
+from ..paths import Paths
+from ..settings import Settings
+from .work import tell
+
+LOCK = 0x6D6161732D696E69
+"""Key of the advisory lock of this program ("maas-ini"); MAAS's own locks have keys of two parts."""
+
+TELL_EVERY = 10
+"""Attempts between two log lines about the same cause."""
+
+
+def database(settings: Settings, paths: Paths) -> Connection:
+    """Return a connection to a database that MAAS can use.
+
+    Raises CannotUse with the last cause after `database_attempts`.
+    """
+    logger = log.bound(phase="bootstrap")
+    began = time.monotonic()
+    last_cause = None
+    for attempt in range(1, settings.database_attempts + 1):
+        try:
+            connection = _connect(settings, paths)
+        except CannotUse as failure:
+            cause = failure.cause.name.lower()
+            so_far = f"{attempt}/{settings.database_attempts}"
+            tell(paths, "database", f"waiting for PostgreSQL: {failure.cause.value} ({so_far})")
+            if failure.cause is not last_cause or attempt % TELL_EVERY == 0:
+                logger.warning("database.missed", cause=cause, attempt=so_far, detail=failure.detail)
+            last_cause = failure.cause
+            if attempt == settings.database_attempts:
+                raise
+            time.sleep(settings.database_interval)
+        else:
+            version = connection.info.server_version // 10000
+            logger.info("database.answered", version=version, attempt=attempt, seconds=time.monotonic() - began)
+            return connection
+    raise AssertionError("settings allow no attempt")
+
+
+def _connect(settings: Settings, paths: Paths) -> Connection:
+    try:
+        connection = postgres.connect(settings.database, paths)
+    except CannotUse as failure:
+        to_make = (Cause.AUTHENTICATION, Cause.MISSING_DATABASE)
+        if not settings.database.embedded or failure.cause not in to_make:
+            raise
+        _make(settings, paths)
+        connection = postgres.connect(settings.database, paths)
+    try:
+        postgres.require_usable(connection, settings.database, paths)
+    except CannotUse:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(settings: Settings, paths: Paths) -> None:
+    """Make the role, its password and the database what the settings say, on the embedded server."""
+    wanted = settings.database
+    with postgres.connect_as_superuser(wanted, paths) as superuser:
+        role = sql.Identifier(wanted.user)
+        # Only what the server keeps of a password is sent, so that no log or view of statements can show it.
+        verifier = superuser.pgconn.encrypt_password(
+            wanted.password.reveal().encode(), wanted.user.encode(), b"scram-sha-256"
+        )
+        verb = "ALTER" if _exists(superuser, "SELECT 1 FROM pg_roles WHERE rolname = %s", wanted.user) else "CREATE"
+        superuser.execute(
+            sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(sql.SQL(verb), role, sql.Literal(verifier.decode()))
+        )
+        log.bound(phase="bootstrap").info("role.prepared", role=wanted.user, new=verb == "CREATE")
+        if not _exists(superuser, "SELECT 1 FROM pg_database WHERE datname = %s", wanted.name):
+            superuser.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
+                    sql.Identifier(wanted.name), role
+                )
+            )
+            log.bound(phase="bootstrap").info("database.created", name=wanted.name, owner=wanted.user)
+
+
+def _exists(connection: Connection, query: str, name: str) -> bool:
+    return connection.execute(query, (name,)).fetchone() is not None
+
+
+def turn(connection: Connection, paths: Paths) -> None:
+    """Wait until no other container prepares the same database; the lock is held until `connection` is closed.
+
+    dbupgrade has no lock of its own: two at once drop each other's triggers.
+    """
+    told = False
+    while True:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+        assert row is not None
+        if row[0]:
+            return
+        tell(paths, "database", "waiting for another container that prepares the same database")
+        if not told:
+            log.bound(phase="bootstrap").info("turn.awaited", reason="another container prepares the same database")
+        told = True
+        time.sleep(1)

@@ -1,0 +1,146 @@
+"""MAAS's tables: created or upgraded with MAAS's own dbupgrade, when this very schema is not known to be finished."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from .. import files, log
+from ..database import Connection
+from ..errors import CommandFailed
+from . import configuration, journal
+from .work import Work, tell
+
+LONGEST = 4 * 3600.0
+"""Seconds after which dbupgrade is ended. A large database takes long, and cutting it off only loses work."""
+
+TELL_EVERY = 0.5
+"""Seconds between two writes of the progress file."""
+
+LOG_EVERY = 10.0
+"""Seconds between two log lines about progress."""
+
+
+def upgrade(work: Work) -> bool:
+    """Run dbupgrade unless the journal holds the fingerprint of what the database and the image hold.
+
+    It also renews triggers, views and Temporal's tables, so a new version of MAAS runs it even without migrations.
+    """
+    logger = log.bound(phase="bootstrap")
+    version = package_version(work.paths.at("/var/lib/dpkg/status"))
+    present = rows(work.connection)
+    if present and journal.read(work.paths).get("schema") == fingerprint(version, present):
+        return False
+    began = time.monotonic()
+    tell(work.paths, "schema", "counting migrations")
+    pending = _pending(work)
+    logger.info("schema.started", version=version, applied=len(present), pending="?" if pending is None else pending)
+    progress = Progress(work, pending)
+    with private_environment(work) as environ:
+        work.maas.run("django", "dbupgrade", environ=environ, on_line=progress.hear, within=LONGEST)
+    journal.note(work.paths, schema=fingerprint(version, rows(work.connection)))
+    logger.info("schema.finished", applied=progress.done, seconds=time.monotonic() - began)
+    return True
+
+
+def rows(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return Django's own record of migrations: application, name, time; empty before the first."""
+    try:
+        return connection.execute(
+            "SELECT app, name, extract(epoch from applied)::text FROM django_migrations ORDER BY app, name, applied"
+        ).fetchall()
+    except psycopg.errors.UndefinedTable:
+        return []
+
+
+def package_version(status: Path) -> str:
+    """Return the installed version of MAAS's region from dpkg's records, or "unknown"."""
+    try:
+        text = "\n" + status.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    _, _, record = text.partition("\nPackage: maas-region-api\n")
+    found = re.search(r"^Version: (\S+)$", record.partition("\n\n")[0], re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def fingerprint(version: str, present: Iterable[tuple[Any, ...]]) -> str:
+    """Return what stands for this schema: another version, or a database restored or emptied, has another one."""
+    return journal.digest([version, [list(row) for row in present]])
+
+
+def _pending(work: Work) -> int | None:
+    """Return how many migrations are to be applied, or None when Django cannot say; dbupgrade will then tell why."""
+    try:
+        plan = work.maas.run("django", "showmigrations", "--plan")
+    except CommandFailed as failure:
+        log.bound(phase="bootstrap").warning("schema.unplanned", reason=str(failure).partition("\n")[0])
+        return None
+    return sum(line.startswith("[ ]") for line in plan.splitlines())
+
+
+class Progress:
+    """Hears what dbupgrade prints and tells how far it is."""
+
+    def __init__(self, work: Work, pending: int | None) -> None:
+        self._work = work
+        self._pending = pending
+        self._told = self._logged = time.monotonic()
+        self.done = 0
+
+    def hear(self, line: str) -> None:
+        applied = re.search(r"Applying (\S+)\.\.\.", line)
+        self.done += bool(applied)
+        now = time.monotonic()
+        if line.startswith("Running Temporal"):
+            tell(self._work.paths, "schema", "preparing Temporal's tables")
+        elif applied and now - self._told >= TELL_EVERY:
+            self._told = now
+            tell(self._work.paths, "schema", self.summary())
+        if applied and now - self._logged >= LOG_EVERY:
+            self._logged = now
+            log.bound(phase="bootstrap").info("schema.advanced", progress=self.summary(), migration=applied[1])
+
+    def summary(self) -> str:
+        """Return "migrating 212/514", without the second number if it is not known."""
+        return f"migrating {self.done}" if self._pending is None else f"migrating {self.done}/{self._pending}"
+
+
+@contextmanager
+def private_environment(work: Work) -> Iterator[dict[str, str]]:
+    """Yield an environment in which dbupgrade reaches the database without knowing the password.
+
+    What Django knows, dbupgrade puts on temporal-sql-tool's command line, where every process can read it. So it gets
+    a configuration without password (and without Vault, from which MAAS would fetch it); PostgreSQL's library finds
+    it in a file of its own, the tool in its environment, both readable by this user only.
+    """
+    database, paths = work.settings.database, work.paths
+    present = configuration.load(paths.regiond_conf)
+    kept = {key: value for key, value in present.items() if not key.startswith("vault_")}
+    wanted = configuration.for_region(work.settings, paths, kept)
+    without_password = {key: value for key, value in {**kept, **wanted}.items() if key != "database_pass"}
+    conf, password_file = paths.run / "dbupgrade.conf", paths.run / "dbupgrade.pgpass"
+    try:
+        files.write(conf, configuration.dump(without_password), mode=0o600)
+        files.write(password_file, pgpass(database.password.reveal()), mode=0o600)
+        yield {
+            "MAAS_REGION_CONFIG": os.fspath(conf),
+            "PGPASSFILE": os.fspath(password_file),
+            "SQL_PASSWORD": database.password.reveal(),
+        }
+    finally:
+        conf.unlink(missing_ok=True)
+        password_file.unlink(missing_ok=True)
+
+
+def pgpass(password: str) -> str:
+    r"""Return a password file for any server; in it `\` and `:` are written with a `\` before them."""
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    return f"*:*:*:*:{escaped}\n"

@@ -1,0 +1,99 @@
+"""What every step is given: the settings, a connection, and MAAS's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .. import commands, files
+from ..database import Connection
+from ..errors import CommandFailed
+from ..paths import Paths
+from ..settings import Settings
+
+PYTHON = "/usr/bin/python3"
+"""The distribution's interpreter, which sees MAAS's modules; ours does not."""
+
+
+@dataclass(frozen=True)
+class Maas:
+    """MAAS's commands, one layer below maas-region and maas-rack, which refuse any user but root."""
+
+    settings: Settings
+    paths: Paths
+    python: str
+
+    def run(
+        self,
+        module: str,
+        *arguments: str,
+        stdin: str = "",
+        environ: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] = lambda _: None,
+        within: float = 600.0,
+    ) -> str:
+        """Run a command of `django` (the region's) or `provisioningserver`; return what it printed.
+
+        Raises CommandFailed, whose text holds no secret.
+        """
+        argv = (self.python, "-m", module, *arguments)
+        environ = self._environment() | dict(environ or {})
+        try:
+            return commands.run(*argv, stdin=stdin, environ=environ, on_line=on_line, within=within)
+        except CommandFailed as failure:
+            # A traceback may show any value. The first line is our own command line, which never holds a secret.
+            first, *rest = str(failure).split("\n")
+        # Outside `except`, so that the unmasked failure is not told as this one's context.
+        raise CommandFailed("\n".join([first, *mask(rest, self._secrets())]))
+
+    def _environment(self) -> dict[str, str]:
+        """Return what commands see: what MAAS's units give them, and nothing that a shell may have brought."""
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": os.fspath(self.paths.maas_data),
+            "USER": "maas",
+            "LOGNAME": "maas",
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",  # progress comes line by line
+            "DJANGO_SETTINGS_MODULE": "maasserver.djangosettings.settings",
+            "MAAS_REGION_CONFIG": os.fspath(self.paths.regiond_conf),
+        }
+
+    def _secrets(self) -> list[str]:
+        secrets = [self.settings.database.password, self.settings.admin_password, self.settings.region_secret]
+        return [secret.reveal() for secret in secrets if secret is not None]
+
+
+def mask(lines: list[str], secrets: list[str]) -> list[str]:
+    """Return `lines` with every secret hidden, also as Python, JSON or a shell would quote it."""
+    forms = {
+        form
+        for secret in secrets
+        for form in (secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1], shlex.quote(secret))
+        if form
+    }
+    if not forms:
+        return lines
+    pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
+    return [pattern.sub("********", line) for line in lines]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step needs."""
+
+    settings: Settings
+    paths: Paths
+    maas: Maas
+    connection: Connection
+
+
+def tell(paths: Paths, step: str, summary: str) -> None:
+    """Say in the progress file what is going on, for the listener; `at_uptime` is in seconds since the host booted."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    files.write_json(paths.progress, {"step": step, "summary": summary, "at_uptime": round(now, 2)})

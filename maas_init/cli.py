@@ -1,0 +1,100 @@
+"""The command line: `maas-init run` is process 1, the rest is for supervisord, for people and for the image.
+
+Anything that is not a verb of ours is run as it is, so that `docker run IMAGE bash` gives a shell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import ExitCode, MaasInitError
+from .paths import PROGRAMS, Paths
+
+VERBS = {
+    "run": "be the container's init: configure MAAS, start everything, stop everything (the default)",
+    "bootstrap": "make database and configuration ready for MAAS (supervisord runs this)",
+    "listen": "start, probe and heal the services (supervisord runs this)",
+    "postgresql": "run the embedded database (supervisord runs this)",
+    "status": "show how every service is; exit 0 when the container is healthy or degraded",
+    "why": "explain the state of one service in a sentence",
+    "settings": "list the environment variables that can be set",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the `maas-init` command."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments and arguments[0] not in (*VERBS, "-h", "--help", "--version"):
+        return _run_as_is(arguments)
+    chosen = _parser().parse_args(arguments or ["run"])
+    where = Paths(Path(os.environ.get("MAAS_INIT_ROOT", "/")))
+    try:
+        return _do(chosen, where)
+    except MaasInitError as error:
+        print(f"maas-init: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _do(chosen: argparse.Namespace, where: Paths) -> int:
+    # Imports are made where they are used: process 1 stays small.
+    service_files = Path(os.environ.get("MAAS_INIT_SERVICES", PROGRAMS / "supervisord.conf.d"))
+    if chosen.verb == "run":
+        from .life import live
+
+        return live(os.environ, where, service_files)
+    if chosen.verb == "settings":
+        from . import reference
+
+        print(reference.settings(), end="")
+    elif chosen.verb in ("status", "why"):
+        from . import report
+
+        return report.status(where) if chosen.verb == "status" else report.why(where, chosen.service)
+    else:
+        from .settings import Settings
+
+        settings = Settings.load(where.settings)
+        if chosen.verb == "postgresql":
+            from . import postgresql
+
+            postgresql.serve(settings, where)
+        elif chosen.verb == "bootstrap":
+            from . import bootstrap
+
+            bootstrap.run(settings, where)
+        else:
+            from . import listen
+
+            listen.run(settings, where, service_files)
+    return ExitCode.STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="maas-init",
+        description="Runs Canonical MAAS in one unprivileged container. Any other command is run as it is.",
+    )
+    parser.add_argument("--version", action="version", version=f"maas-init {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, meaning in VERBS.items():
+        verb = verbs.add_parser(name, help=meaning, description=meaning)
+        if name == "why":
+            verb.add_argument("service", help="its name in `maas-init status`")
+    return parser
+
+
+def _run_as_is(argv: list[str]) -> int:
+    try:
+        os.execvp(argv[0], argv)
+    except FileNotFoundError:
+        print(f"maas-init: cannot run {argv[0]}: there is no such command, nor such a verb", file=sys.stderr)
+        return 127  # as a shell says it
+    except OSError as error:
+        print(f"maas-init: cannot run {argv[0]}: {error.strerror}", file=sys.stderr)
+        return 126

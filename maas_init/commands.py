@@ -1,0 +1,74 @@
+"""The one door to other programs: run to the end, read line by line, fail with a sentence.
+
+Not for PID 1 after hand-over: there only `watch.reap` may wait for children.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from .errors import CommandFailed
+
+LINES_TOLD = 12
+
+
+def run(
+    *argv: str,
+    stdin: str = "",
+    environ: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] = lambda _line: None,
+    within: float = 3600.0,
+) -> str:
+    """Run `argv` and return what it printed (standard error included).
+
+    `on_line` hears each line as it comes. The program gets a session of its own: it cannot ask a terminal.
+
+    Raises CommandFailed with the command line, how it ended and its last lines, also after `within` seconds.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise CommandFailed(f"cannot run {argv[0]}: {error.strerror}") from error
+    assert process.stdin is not None and process.stdout is not None
+    overdue = threading.Timer(within, process.kill)
+    overdue.daemon = True
+    overdue.start()
+    lines: list[str] = []
+    with process:
+        try:
+            process.stdin.write(stdin)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it ended without reading; its exit status says more
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            on_line(lines[-1])
+    timed_out = overdue.finished.is_set()
+    overdue.cancel()
+    if process.returncode != 0:
+        raise CommandFailed(_told(argv, process.returncode, within if timed_out else None, lines))
+    return "\n".join(lines)
+
+
+def _told(argv: tuple[str, ...], status: int, overdue: float | None, lines: list[str]) -> str:
+    if overdue is not None:
+        end = f"it was still running after {overdue:g} s"
+    elif status < 0:
+        end = f"it was killed by signal {-status}"
+    else:
+        end = f"it exited with {status}"
+    return "\n    ".join([f"cannot finish {shlex.join(argv)}: {end}", *deque(lines, LINES_TOLD)])

@@ -1,0 +1,49 @@
+"""Configure: settings become files. Everything is worked out before the first byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from .. import files, log, services
+from ..paths import Paths
+from ..settings import Settings, values
+from . import bind9, http, ntp, supervisord, syslog
+from .file import ConfigFile
+
+ROLES = ("region", "rack")
+
+
+def everything(settings: Settings, where: Paths, environ: Mapping[str, str], service_files: Path) -> None:
+    """Write every file that supervisord and the daemons start from.
+
+    Raises ServiceFileError when a service file cannot be used.
+    """
+    catalogue = services.read(service_files, roles=ROLES, environment=service_environment(settings))
+    # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
+    files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
+    planned = [
+        supervisord.supervisord_conf(where, catalogue),
+        *bind9.named_conf(where),
+        http.nginx_conf(where),
+        *ntp.chrony_conf(where),
+        syslog.rsyslog_conf(where),
+    ]
+    write(planned)
+
+
+def service_environment(settings: Settings) -> dict[str, str]:
+    """Return what `condition_environment` in a service file may ask for."""
+    return {"POSTGRES_HOST": settings.database.host}
+
+
+def write(planned: Iterable[ConfigFile]) -> None:
+    """Write what differs."""
+    changed = 0
+    total = 0
+    for file in planned:
+        total += 1
+        if file.keep_existing and file.path.exists():
+            continue
+        changed += files.write(file.path, file.text, mode=file.mode, sync=False)
+    log.info("configuration.written", files=total, changed=changed)

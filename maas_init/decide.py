@@ -1,0 +1,100 @@
+"""Decisions: what to do about what is seen. Pure: no clock, no input, no output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .errors import ExitCode
+from .health import Level, Process, State
+from .services import Action
+
+LONGEST_DELAY = 30.0
+
+
+@dataclass(frozen=True)
+class Start:
+    name: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    name: str
+
+
+@dataclass(frozen=True)
+class Restart:
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unbind:
+    """What this service is bound to is gone: it stops and comes back only when asked."""
+
+    name: str
+    gone: str
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """End the container."""
+
+    code: ExitCode
+    reason: str
+
+
+Decision = Start | Stop | Restart | Unbind | Shutdown
+
+
+def decide(states: Mapping[str, State], found: Mapping[str, Level], now: float) -> Iterator[Decision]:
+    """Yield what should be done at `now` (seconds of uptime); nothing when all is as it should be."""
+    for name, state in states.items():
+        if not state.service.watched_only:
+            yield from _about(name, state, states, found, now)
+        elif found[name] is Level.UNWELL and state.service.on_check_failure is Action.SHUTDOWN:
+            yield Shutdown(ExitCode.CHECK_GAVE_UP, f"{name}: {_seen(state)}")
+
+
+def _about(
+    name: str, state: State, states: Mapping[str, State], found: Mapping[str, Level], now: float
+) -> Iterator[Decision]:
+    service, process = state.service, state.process
+    gone = [other for other in service.binds_to if not states[other].process.alive]
+    if gone and state.desired.on:
+        yield Unbind(name, gone[0])
+    elif not state.desired.on:
+        if process.alive or process is Process.BACKOFF:
+            yield Stop(name)
+    elif process is Process.FATAL and service.on_failure is Action.SHUTDOWN:
+        yield Shutdown(ExitCode.SERVICE_GAVE_UP, f"{name} gave up: {state.exit}")
+    elif _ended_without_database(state):
+        yield Shutdown(ExitCode.DATABASE_UNAVAILABLE, f"{name} gave up waiting for the database")
+    elif _should_start(state, found) and now >= state.retry_at:
+        yield Start(name)
+    elif found[name] is Level.UNWELL and service.on_check_failure is Action.SHUTDOWN:
+        yield Shutdown(ExitCode.CHECK_GAVE_UP, f"{name} does not answer: {_seen(state)}")
+    elif found[name] is Level.UNWELL and service.on_check_failure is Action.RESTART and now >= state.retry_at:
+        yield Restart(name, f"it does not answer: {_seen(state)}")
+
+
+def _should_start(state: State, found: Mapping[str, Level]) -> bool:
+    ended = state.process in (Process.STOPPED, Process.FATAL) or (
+        state.service.oneshot and state.process is Process.EXITED and state.exit_status != 0
+    )
+    return ended and not state.condition and all(found[need] is Level.READY for need in state.service.requires)
+
+
+def _ended_without_database(state: State) -> bool:
+    return (
+        state.service.oneshot and state.process is Process.EXITED and state.exit_status == ExitCode.DATABASE_UNAVAILABLE
+    )
+
+
+def _seen(state: State) -> str:
+    return state.health.last.detail if state.health.last else "no answer"
+
+
+def retry_delay(failed: int) -> float:
+    """Return the seconds to wait after so many failures for good: 1, 2, 4 ... 30."""
+    return min(2.0 ** max(0, failed - 1), LONGEST_DELAY)

@@ -1,0 +1,73 @@
+"""The one door to the file system: files are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+def write(path: Path, text: str, *, mode: int = 0o644, sync: bool = True) -> bool:
+    """Make `path` hold `text` with `mode`; return whether anything changed.
+
+    The same content is left untouched. Otherwise a temporary file beside it is written, synced and renamed, so that
+    a reader or a crash sees the old content or the new one, never a part. Without `sync` only a crash of the machine
+    can lose the content: good for what lives no longer than the container.
+    """
+    if _holds(path, text, mode):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            if sync:
+                os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _holds(path: Path, text: str, mode: int) -> bool:
+    try:
+        return path.stat().st_mode & 0o7777 == mode and path.read_text(encoding="utf-8") == text
+    except (OSError, ValueError):
+        return False
+
+
+def write_json(path: Path, value: Any, *, mode: int = 0o644, sync: bool = True) -> bool:
+    """Write `value` as JSON, whole, for another process to read."""
+    return write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", mode=mode, sync=sync)
+
+
+def read_json(path: Path) -> Any:
+    """Return what `path` holds, or None when it is missing or half-written by somebody else."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def fill(skeleton: Path, target: Path) -> list[Path]:
+    """Copy below `target` whatever `skeleton` has and `target` lacks; return what was added.
+
+    An empty volume hides what a package put there; nothing that exists is touched.
+    """
+    added = []
+    for source in sorted(skeleton.rglob("*")):
+        destination = target / source.relative_to(skeleton)
+        if destination.exists() or destination.is_symlink():
+            continue
+        if source.is_dir():
+            destination.mkdir(mode=source.stat().st_mode & 0o7777)
+        else:
+            shutil.copy2(source, destination, follow_symlinks=False)
+        added.append(destination)
+    return added

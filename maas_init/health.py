@@ -1,0 +1,194 @@
+"""Verdicts: from what processes and probes show to what is well. Pure: no clock, no input, no output."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from .services import Service
+
+
+class Level(enum.Enum):
+    """How one service is."""
+
+    READY = "ready"
+    """It answers (a one-shot: it ended well)."""
+    UP = "up"
+    """It runs and has not answered yet."""
+    UNWELL = "unwell"
+    """It runs and does not answer any more."""
+    DOWN = "down"
+    """It should run and does not."""
+    BLOCKED = "blocked"
+    """It waits for, or suffers from, something that is not ready."""
+    OFF = "off"
+    """Nobody wants it now, or its configuration does not exist yet."""
+
+
+class Container(enum.Enum):
+    """How the whole container is."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """Works, but something that is not critical is missing."""
+    UNHEALTHY = "unhealthy"
+    STOPPING = "stopping"
+
+
+class Process(enum.Enum):
+    """supervisord's process states, with supervisord's names."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    BACKOFF = "BACKOFF"
+    STOPPING = "STOPPING"
+    EXITED = "EXITED"
+    FATAL = "FATAL"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def alive(self) -> bool:
+        return self in (Process.STARTING, Process.RUNNING, Process.STOPPING)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One answer, or its absence: `detail` says what was seen, in words for the operator."""
+
+    ok: bool
+    detail: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a check's results add up to since the process started."""
+
+    last: Result | None = None
+    successes: int = 0
+    failures: int = 0
+    """Failures in a row."""
+
+
+def fold(health: Health, result: Result) -> Health:
+    """Add one result."""
+    if result.ok:
+        return Health(last=result, successes=health.successes + 1, failures=0)
+    return replace(health, last=result, failures=health.failures + 1)
+
+
+@dataclass(frozen=True)
+class Desired:
+    """Whether a service should run, who said so, and why."""
+
+    on: bool
+    owner: str
+    """init, MAAS, operator or health."""
+    reason: str
+    at: float
+    """Seconds since the epoch, for people."""
+
+
+@dataclass
+class State:
+    """What is known of one service; the listener changes it, the functions below read it."""
+
+    service: Service
+    desired: Desired
+    process: Process = Process.STOPPED
+    pid: int = 0
+    since: float = 0.0
+    """Seconds of uptime at which `process` was entered."""
+    exit: str = ""
+    """How it last ended, in words."""
+    exit_status: int | None = None
+    health: Health = field(default_factory=Health)
+    condition: str = ""
+    """The condition that is not met, in words; empty when all are."""
+    failed: int = 0
+    """Failures for good (FATAL, a one-shot's bad end) since it was last ready."""
+    retry_at: float = 0.0
+    """Seconds of uptime before which it is not tried again."""
+    restarts: int = 0
+    overdue: bool = False
+    """It runs for longer than `start_within` and never answered."""
+
+
+def level(state: State, needs: Mapping[str, Level]) -> Level:
+    """Return how the service is, given the levels of what it needs."""
+    service = state.service
+    waiting = any(needs[name] is not Level.READY for name in service.requires)
+    if service.watched_only:
+        return _answering(state, waiting, before=Level.DOWN)
+    if not state.desired.on or (state.condition and not state.process.alive):
+        return Level.OFF
+    if service.oneshot and state.process is Process.EXITED and state.exit_status == 0:
+        return Level.READY
+    if state.process is Process.RUNNING:
+        return Level.UP if service.oneshot else _answering(state, waiting, before=Level.UP)
+    if state.process is Process.STARTING:
+        return Level.UP
+    return Level.BLOCKED if waiting else Level.DOWN
+
+
+def _answering(state: State, waiting: bool, before: Level) -> Level:
+    check, health = state.service.check, state.health
+    if check is None or (health.successes and health.failures < check.threshold):
+        return Level.READY
+    if waiting:
+        return Level.BLOCKED
+    return Level.UNWELL if health.successes or state.overdue else before
+
+
+def levels(states: Iterable[State]) -> dict[str, Level]:
+    """Return every service's level; what is needed is judged before what needs it."""
+    found: dict[str, Level] = {}
+    left = list(states)
+    while left:
+        later = []
+        for state in left:
+            if all(name in found for name in state.service.requires):
+                found[state.service.name] = level(state, found)
+            else:
+                later.append(state)
+        left = later
+    return found
+
+
+def root_causes(states: Mapping[str, State], found: Mapping[str, Level]) -> list[str]:
+    """Return the names of what is wrong by its own fault, critical ones first."""
+    at_fault = (Level.DOWN, Level.UNWELL, Level.UP)
+    names = [name for name, how in found.items() if how in at_fault]
+    return sorted(names, key=lambda name: (not states[name].service.critical, name))
+
+
+def container(states: Mapping[str, State], found: Mapping[str, Level], *, was_healthy: bool) -> Container:
+    """Return how the container is; `was_healthy` says whether everything critical was ready before."""
+    critical = [name for name, state in states.items() if state.service.critical]
+    if all(found[name] is Level.READY for name in critical):
+        missing = [name for name in found if found[name] not in (Level.READY, Level.OFF)]
+        return Container.DEGRADED if missing else Container.HEALTHY
+    failed = any(states[name].failed or found[name] is Level.UNWELL for name in critical)
+    return Container.UNHEALTHY if was_healthy or failed else Container.STARTING
+
+
+def explain(state: State, found: Mapping[str, Level]) -> str:
+    """Say in one sentence why the service is as it is."""
+    name, how = state.service.name, found[state.service.name]
+    last = state.health.last
+    if how is Level.OFF:
+        if state.desired.on:
+            return f"{name} is off: {state.condition}"
+        return f"{name} is off: {state.desired.owner} wants it off ({state.desired.reason})"
+    if how is Level.BLOCKED:
+        waits = [need for need in state.service.requires if found[need] is not Level.READY]
+        return f"{name} is blocked: it needs {', '.join(f'{need} ({found[need].value})' for need in waits)}"
+    if how is Level.READY:
+        return f"{name} is ready" + (f": {last.detail}" if last and last.ok else "")
+    if how is Level.DOWN and not state.service.watched_only:
+        return f"{name} is down: {state.exit or f'supervisord says {state.process.value}'}"
+    detail = last.detail if last else "no answer yet"
+    return f"{name} is {how.value}: {detail}"

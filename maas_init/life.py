@@ -1,0 +1,31 @@
+"""The life of the container, from its first instruction to its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import boot, configure, handover, log, stop, watch
+from .errors import ExitCode
+from .paths import Paths
+from .settings import Settings
+
+
+def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
+    """Boot, configure, hand over, watch, stop; return the exit code.
+
+    Raises MaasInitError for what the operator has to mend before anything can run.
+    """
+    boot.hear_signals()
+    try:
+        settings = Settings.from_environ(environ)
+        privileges = boot.prepare(where)
+        configure.everything(settings, where, environ, service_files)
+        watch.block_signals()
+        supervisord = handover.start_supervisord(where, privileges, environ)
+    except boot.Stopped as reason:
+        log.info("container.stopped", code=0, reason=str(reason))
+        return ExitCode.STOPPED
+    status = watch.watch(supervisord, where)
+    stop.bury_the_rest()
+    return stop.last_words(where, status)

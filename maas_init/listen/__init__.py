@@ -1,0 +1,34 @@
+"""The health listener: owns what should run, and says how everything is.
+
+supervisord starts it as an event listener, so its standard output belongs to supervisord's protocol (events.py).
+manager.py holds the state and acts, pebble.py lets MAAS and people ask for changes, publish.py tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from .. import services
+from ..configure import ROLES, service_environment
+from ..paths import Paths
+from ..settings import Settings
+from . import events, pebble
+from .manager import Manager
+
+
+def run(settings: Settings, where: Paths, service_files: Path) -> None:
+    """Listen until supervisord ends or everything is stopped."""
+    protocol = events.take_stdout()
+    catalogue = services.read(service_files, roles=ROLES, environment=service_environment(settings))
+    asyncio.run(_live(Manager(catalogue, settings, where), protocol, where))
+
+
+async def _live(manager: Manager, protocol: events.Protocol, where: Paths) -> None:
+    server = await pebble.serve(where.pebble_socket, manager)
+    listening = asyncio.create_task(events.follow(protocol, manager.supervisord_said))
+    managing = asyncio.create_task(manager.live())
+    done, _ = await asyncio.wait({listening, managing}, return_when=asyncio.FIRST_COMPLETED)
+    server.close()
+    for task in done:
+        task.result()

@@ -1,0 +1,331 @@
+"""The manager: compares what should be with what is, and acts on the difference.
+
+It looks at supervisord's states and not at the order of its events: an event only says "look again". So nothing is
+lost when an event is, and what an operator does with supervisorctl is seen like anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .. import decide, files, health, log, probes
+from ..errors import ExitCode
+from ..health import Desired, Health, Level, Process, State
+from ..paths import Paths
+from ..services import Catalogue, Service
+from ..settings import Settings
+from ..supervisor import ProcessInfo, Supervisor, SupervisorError
+from ..watch import ORDERLY_STOP
+from . import publish
+
+JUDGE_EVERY = 1.0
+"""Seconds between two judgements when nothing happens: conditions and clocks raise no event."""
+LOOK_EVERY = 10.0
+"""Seconds between two looks at supervisord when it says nothing: an event may have been lost."""
+THREADS = 40
+"""Enough for every probe to wait for its answer at once, and for supervisord besides."""
+FIRST_ANSWER_EVERY = 0.5
+"""Seconds between two questions to what has not answered yet."""
+
+
+def uptime() -> float:
+    """Return seconds that no change of the time of day disturbs; healthcheck.sh reads the same file."""
+    return float(Path("/proc/uptime").read_text().split()[0])
+
+
+class Manager:
+    """One for the container: holds every service's state and is the only one who changes it."""
+
+    def __init__(self, catalogue: Catalogue, settings: Settings, where: Paths) -> None:
+        self.catalogue = catalogue
+        self._where = where
+        self._supervisor = Supervisor(where.supervisor_socket)
+        self._probes = probes.probes(settings, where)
+        self._publisher = publish.Publisher(where)
+        self._log = log.bound()
+        before = publish.desired_before(where)
+        self.states = {service.name: _first_state(service, before) for service in catalogue.services}
+        self.levels: dict[str, Level] = dict.fromkeys(self.states, Level.OFF)
+        self.stopping = ""
+        self._was_healthy = False
+        self._look_at = 0.0
+        self._busy: set[str] = set()
+        self._off_seen: set[str] = set()
+        self._wake = asyncio.Event()
+        self._looked = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+
+    # The loop.
+
+    async def live(self) -> None:
+        """Manage until everything is stopped."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+        files.write(self._where.listener_pid, f"{os.getpid()}\n", sync=False)
+        asyncio.get_running_loop().add_signal_handler(ORDERLY_STOP, self.stop_all, ExitCode.STOPPED, "asked to stop")
+        for state in self.states.values():
+            if state.service.check:
+                self._spawn(self._probe_for_ever(state))
+        while not self._ended.is_set():
+            self._wake.clear()
+            await self._look()
+            self._judge(uptime())
+            if not self.stopping:
+                for decision in decide.decide(self.states, self.levels, uptime()):
+                    self._act(decision)
+            async with self._looked:
+                self._looked.notify_all()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), JUDGE_EVERY)
+
+    def supervisord_said(self, event: str) -> None:
+        """Hear that something happened; what it was is looked up."""
+        if event == "SUPERVISOR_STATE_CHANGE_STOPPING" and not self.stopping:
+            self.stopping = "supervisord was asked to stop"
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._look_at = 0.0
+        self._wake.set()
+
+    async def _look(self) -> None:
+        now = uptime()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
+        try:
+            found = await asyncio.to_thread(self._supervisor.processes)
+        except SupervisorError as error:
+            self._log.warning("supervisord.unreachable", reason=str(error))
+            self._look_at = 0.0
+            return
+        for name, state in self.states.items():
+            if name in found:
+                self._note(state, found[name], now)
+
+    def _judge(self, now: float) -> None:
+        for state in self.states.values():
+            state.condition = self._unmet_condition(state.service)
+            check = state.service.check
+            started = state.process is Process.RUNNING or state.service.watched_only
+            state.overdue = bool(check and started and now - state.since > check.start_within)
+        before, self.levels = self.levels, health.levels(self.states.values())
+        for name, level in self.levels.items():
+            if level is not before[name]:
+                self._level_changed(self.states[name], before[name])
+        container = health.container(self.states, self.levels, was_healthy=self._was_healthy)
+        self._was_healthy |= container in (health.Container.HEALTHY, health.Container.DEGRADED)
+        self._publisher.publish(publish.Picture(self.states, self.levels, container, self.stopping, now))
+
+    def _level_changed(self, state: State, before: Level) -> None:
+        name, level = state.service.name, self.levels[state.service.name]
+        if level is Level.READY:
+            state.failed, state.retry_at = 0, 0.0
+        if level is Level.READY:
+            self._log.info("service.ready", service=name, why=health.explain(state, self.levels))
+        elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
+            self._log.warning(f"service.{level.value}", service=name, why=health.explain(state, self.levels))
+
+    def _unmet_condition(self, service: Service) -> str:
+        for path in service.condition_path_exists:
+            if not self._where.at(path).exists():
+                return f"{path} does not exist yet"
+        return ""
+
+    # What supervisord shows.
+
+    def _note(self, state: State, info: ProcessInfo, now: float) -> None:
+        name = state.service.name
+        if (info.process, info.pid) != (state.process, state.pid):
+            if info.pid and info.pid != state.pid:
+                state.restarts += bool(state.pid)
+                state.health = Health()
+            if not info.process.alive:
+                state.health = Health()
+                state.exit, state.exit_status = _ending(info), info.exit_status
+                if state.service.oneshot and info.exit_status:
+                    state.exit += f" ({publish.progress(self._where)})"
+                self._count_failure(state, info, now)
+            state.process, state.pid, state.since = info.process, info.pid or state.pid, now
+        if name in self._busy or self.stopping:
+            return
+        if state.desired.on and info.process is Process.STOPPED and info.started:
+            self.want(name, on=False, owner="operator", reason="stopped with supervisorctl")
+        elif not state.desired.on and not info.process.alive:
+            self._off_seen.add(name)
+        elif not state.desired.on and name in self._off_seen:
+            self.want(name, on=True, owner="operator", reason="started with supervisorctl")
+
+    def _count_failure(self, state: State, info: ProcessInfo, now: float) -> None:
+        badly = state.service.oneshot and info.process is Process.EXITED and info.exit_status != 0
+        if info.process is Process.FATAL or badly:
+            state.failed += 1
+            state.retry_at = now + decide.retry_delay(state.failed)
+            self._log.error("service.failed", service=state.service.name, how=state.exit, times=state.failed)
+
+    # What is wanted.
+
+    def want(self, name: str, *, on: bool, owner: str, reason: str) -> None:
+        """Record whether a service should run, who says so and why."""
+        state = self.states[name]
+        if state.desired.on != on or state.desired.owner != owner:
+            self._log.info("service.wanted", service=name, on=on, owner=owner, reason=reason)
+        state.desired = Desired(on=on, owner=owner, reason=reason, at=time.time())
+        if on:
+            # Whoever asks anew gets a try at once, whatever happened before.
+            state.failed, state.retry_at = 0, 0.0
+        self._off_seen.discard(name)
+        self._wake.set()
+
+    async def changed(self) -> None:
+        """Wait until the manager has looked again."""
+        async with self._looked:
+            await self._looked.wait()
+
+    # Acting.
+
+    def _act(self, decision: decide.Decision) -> None:
+        if isinstance(decision, decide.Shutdown):
+            self.stop_all(decision.code, decision.reason)
+        elif decision.name in self._busy:
+            return
+        elif isinstance(decision, decide.Unbind):
+            self.want(decision.name, on=False, owner="init", reason=f"it stops with {decision.gone}")
+        elif isinstance(decision, decide.Start):
+            self._do(decision.name, self._start)
+        elif isinstance(decision, decide.Stop):
+            self._do(decision.name, self._stop)
+        else:
+            state = self.states[decision.name]
+            state.failed += 1
+            state.retry_at = uptime() + decide.retry_delay(state.failed)
+            self._log.warning("service.restarted", service=decision.name, reason=decision.reason)
+            self._do(decision.name, self.restart)
+
+    def _do(self, name: str, action: Callable[[str], Awaitable[None]]) -> None:
+        self._busy.add(name)
+
+        async def act() -> None:
+            try:
+                await action(name)
+            except SupervisorError as error:
+                self._log.warning("service.action_failed", service=name, reason=str(error))
+            finally:
+                self._busy.discard(name)
+                self._look_again()
+
+        self._spawn(act())
+
+    async def _start(self, name: str) -> None:
+        await asyncio.to_thread(self._supervisor.start, name)
+
+    async def _stop(self, name: str) -> None:
+        await asyncio.to_thread(self._supervisor.stop, name)
+        while self.states[name].process.alive:
+            await self.changed()
+
+    async def restart(self, name: str) -> None:
+        """Stop and start one service."""
+        if self.states[name].process.alive:
+            await self._stop(name)
+        await self._start(name)
+
+    def restart_now(self, name: str) -> None:
+        """Restart in the background, unless something is being done with the service already."""
+        if name not in self._busy:
+            self._do(name, self.restart)
+
+    def is_busy(self, name: str) -> bool:
+        """Return whether something is being done with the service."""
+        return name in self._busy
+
+    async def signal(self, name: str, number: int) -> None:
+        """Send a signal to a service's main process. Raises SupervisorError when it does not run."""
+        await asyncio.to_thread(self._supervisor.signal, name, number)
+
+    # Probing.
+
+    async def _probe_for_ever(self, state: State) -> None:
+        check = state.service.check
+        assert check is not None
+        probe = self._probes[check.kind]
+        while True:
+            if state.service.watched_only or state.process is Process.RUNNING:
+                pid = state.pid
+                result = await asyncio.to_thread(probes.run, probe, check)
+                if state.pid == pid:
+                    state.health = health.fold(state.health, result)
+                    self._wake.set()
+            await asyncio.sleep(check.every if state.health.successes else FIRST_ANSWER_EVERY)
+
+    # Stopping.
+
+    def stop_all(self, code: ExitCode, reason: str) -> None:
+        """Stop everything in order, then supervisord; the container ends with `code`."""
+        if self.stopping:
+            return
+        self.stopping = reason
+        say = self._log.info if code is ExitCode.STOPPED else self._log.error
+        say("container.stopping", code=int(code), reason=reason)
+        files.write_json(self._where.exit_reason, {"code": int(code), "reason": reason}, sync=False)
+        self._spawn(self._stop_all())
+
+    async def _stop_all(self) -> None:
+        running = {name: asyncio.Event() for name, state in self.states.items() if not state.service.watched_only}
+
+        async def stop_after_dependants(name: str) -> None:
+            for dependant in self._dependants(name):
+                await running[dependant].wait()
+            state = self.states[name]
+            try:
+                if state.process.alive or state.process is Process.BACKOFF:
+                    await self._stop(name)
+            except SupervisorError:
+                pass  # it ended by itself meanwhile
+            running[name].set()
+
+        await asyncio.gather(*map(stop_after_dependants, running))
+        await asyncio.to_thread(self._supervisor.shutdown)
+        self._ended.set()
+        self._wake.set()
+
+    def _dependants(self, name: str) -> set[str]:
+        # A check in between hands the need on: the region needs the database, the database needs postgresql.
+        found = set()
+        for dependant in self.catalogue.dependants(name):
+            watched = self.catalogue[dependant].watched_only
+            found |= self._dependants(dependant) if watched else {dependant}
+        return found
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            # Half a manager is worse than none: supervisord starts another one.
+            self._log.error("listener.failed", exc_info=task.exception())
+            os.kill(os.getpid(), signal.SIGABRT)
+
+
+def _first_state(service: Service, before: dict[str, Desired]) -> State:
+    reason = "it is started on request" if service.on_request else "it is part of this container"
+    first = Desired(on=not service.on_request, owner="init", reason=reason, at=time.time())
+    return State(service=service, desired=before.get(service.name, first), since=uptime())
+
+
+def _ending(info: ProcessInfo) -> str:
+    how = "ended by a signal" if info.exit_status < 0 else f"exited with {info.exit_status}"
+    if info.spawn_error.startswith("Exited too quickly"):
+        return f"{how} right after its start"
+    # supervisord could not even start it, or has nothing to add.
+    return how if info.spawn_error.startswith("Bad exit code") else info.spawn_error or how

@@ -1,0 +1,122 @@
+"""Publishing: the status file, and the one line that healthcheck.sh reads (docs/reference/status.md)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import files, health
+from ..health import Container, Desired, Level, State
+from ..paths import Paths
+
+SCHEMA = 1
+"""Raised when a key changes its meaning or goes; new keys may come without."""
+
+
+SIGN_OF_LIFE_EVERY = 5.0
+"""Seconds; healthcheck.sh distrusts a file older than 30."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything at one moment."""
+
+    states: Mapping[str, State]
+    levels: Mapping[str, Level]
+    container: Container
+    stopping: str
+    now: float
+
+    @property
+    def level(self) -> Container:
+        return Container.STOPPING if self.stopping else self.container
+
+
+class Publisher:
+    """Writes both files when something changed, and every few seconds as a sign of life."""
+
+    def __init__(self, where: Paths) -> None:
+        self._where = where
+        self._said: tuple[object, ...] = ()
+        self._at = 0.0
+
+    def publish(self, picture: Picture) -> None:
+        """Tell how everything is."""
+        summary = _summary(self._where, picture)
+        said = (picture.level, summary, *picture.levels.items(), *(s.desired for s in picture.states.values()))
+        if said == self._said and picture.now < self._at + SIGN_OF_LIFE_EVERY:
+            return
+        self._said, self._at = said, picture.now
+        files.write(self._where.health, f"{picture.level.value} {int(picture.now)} {summary}\n", sync=False)
+        files.write_json(self._where.status, _status(picture, summary), sync=False)
+
+
+def _summary(where: Paths, picture: Picture) -> str:
+    """Return the reason in one line: what is wrong by its own fault comes first."""
+    if picture.stopping:
+        return picture.stopping
+    causes = health.root_causes(picture.states, picture.levels)
+    if picture.level is Container.STARTING and "bootstrap" in causes:
+        return progress(where) or "the first steps are being taken"
+    if causes:
+        return "; ".join(health.explain(picture.states[name], picture.levels) for name in causes[:3])
+    ready = sum(level is Level.READY for level in picture.levels.values())
+    blocked = [name for name, level in picture.levels.items() if level is Level.BLOCKED]
+    return health.explain(picture.states[blocked[0]], picture.levels) if blocked else f"{ready} services are ready"
+
+
+def progress(where: Paths) -> str:
+    """Return what bootstrap says it is doing."""
+    found = files.read_json(where.progress) or {}
+    return str(found.get("summary", ""))
+
+
+def _status(picture: Picture, summary: str) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "level": picture.level.value,
+        "summary": summary,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "uptime": round(picture.now, 1),
+        "services": {name: _service(name, state, picture) for name, state in sorted(picture.states.items())},
+    }
+
+
+def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
+    last = state.health.last
+    return {
+        "description": state.service.description,
+        "level": picture.levels[name].value,
+        "why": health.explain(state, picture.levels),
+        "critical": state.service.critical,
+        "process": None if state.service.watched_only else state.process.value,
+        "pid": state.pid if state.process.alive else None,
+        "since": round(state.since, 1),
+        "restarts": state.restarts,
+        "failed": state.failed,
+        "requires": list(state.service.requires),
+        "desired": {
+            "on": state.desired.on,
+            "owner": state.desired.owner,
+            "reason": state.desired.reason,
+            "at": state.desired.at,
+        },
+        "check": None
+        if last is None
+        else {
+            "ok": last.ok,
+            "detail": last.detail,
+            "seconds": round(last.seconds, 4),
+            "failures": state.health.failures,
+        },
+    }
+
+
+def desired_before(where: Paths) -> dict[str, Desired]:
+    """Return what was wanted when a listener last wrote the status: it survives this listener's own restart."""
+    found = files.read_json(where.status) or {}
+    if found.get("schema") != SCHEMA:
+        return {}
+    return {name: Desired(**service["desired"]) for name, service in found["services"].items()}

@@ -1,0 +1,110 @@
+"""Where files lie: every path the program uses, below one root that tests may move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = Path("/usr/lib/maas-init")
+"""What the image brings for us: service files, the capability launcher, the uvloop blocker."""
+
+SKELETON = Path("/usr/share/maas-init/skeleton")
+"""A pristine copy of what the packages put below the volumes, laid out from / (an empty volume hides it)."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """All locations, below `root` (/ in the container, a temporary directory in tests)."""
+
+    root: Path = Path("/")
+
+    def at(self, path: str) -> Path:
+        """Return the absolute `path` of the container, below the root."""
+        return self.root / path.lstrip("/")
+
+    # Ours. One writer for each file; written whole.
+
+    @property
+    def run(self) -> Path:
+        """Our state while the container runs; also MAAS's $PEBBLE directory."""
+        return self.at("/run/maas-init")
+
+    @property
+    def settings(self) -> Path:
+        """Settings as PID 1 understood them, for bootstrap and the listener (0600: holds secrets)."""
+        return self.run / "settings.json"
+
+    @property
+    def supervisord_conf(self) -> Path:
+        return self.run / "supervisord.conf"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def pebble_socket(self) -> Path:
+        """Where MAAS looks when $PEBBLE is our run directory."""
+        return self.run / ".pebble.socket"
+
+    @property
+    def status(self) -> Path:
+        """What is going on, as JSON (docs/reference/status.md)."""
+        return self.run / "status.json"
+
+    @property
+    def health(self) -> Path:
+        """One line for healthcheck.sh: level, seconds of uptime when written, summary."""
+        return self.run / "health"
+
+    @property
+    def progress(self) -> Path:
+        """What bootstrap is doing, as JSON; read by the listener."""
+        return self.run / "progress.json"
+
+    @property
+    def exit_reason(self) -> Path:
+        """Why the container ends and with which code, as JSON; read by PID 1."""
+        return self.run / "exit.json"
+
+    @property
+    def listener_pid(self) -> Path:
+        return self.run / "listener.pid"
+
+    # MAAS's.
+
+    @property
+    def maas_data(self) -> Path:
+        return self.at("/var/lib/maas")
+
+    @property
+    def maas_etc(self) -> Path:
+        return self.at("/etc/maas")
+
+    @property
+    def regiond_conf(self) -> Path:
+        return self.maas_etc / "regiond.conf"
+
+    @property
+    def rackd_conf(self) -> Path:
+        return self.maas_etc / "rackd.conf"
+
+    @property
+    def journal(self) -> Path:
+        """What bootstrap finished, kept with the data it describes."""
+        return self.maas_data / "maas-init" / "bootstrap.json"
+
+    @property
+    def postgresql(self) -> Path:
+        """Everything of the embedded database: data below a directory named by its major version."""
+        return self.maas_data / "postgresql"
+
+    @property
+    def postgresql_socket(self) -> Path:
+        """Directory of the embedded database's Unix socket: PostgreSQL's own default."""
+        return self.at("/run/postgresql")
+
+    @property
+    def volumes(self) -> tuple[Path, ...]:
+        """The image's volumes: they must be writable for MAAS to work."""
+        return tuple(map(self.at, ("/etc/maas", "/var/lib/maas", "/var/log/maas", "/tmp/maas")))

@@ -1,0 +1,161 @@
+"""Probes: one real transaction each. They block: the listener runs them in threads.
+
+A probe takes the arguments that a service file gives after its name and the seconds it may take. It returns what it
+saw, in words for the operator, or raises: any OSError, HTTPException, ProbeFailed or MaasInitError is a failure.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from . import database
+from .errors import MaasInitError
+from .health import Result
+from .paths import Paths
+from .services import Check
+from .settings import Database, Settings
+from .unixhttp import UnixConnection
+
+
+class ProbeFailed(Exception):
+    """An answer came, and it was wrong."""
+
+
+Probe = Callable[[tuple[str, ...], float], str]
+
+
+def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
+    """Return every probe by the name that service files use."""
+    return {
+        "connect": connect,
+        "dns": dns,
+        "http": answer,
+        "ntp": ntp,
+        "postgres": lambda _arguments, within: postgres(settings.database, where, within),
+        "postgres-server": lambda _arguments, within: postgres_server(settings.database, where, within),
+        "tcp": tcp,
+        "writable": writable,
+    }
+
+
+def run(probe: Probe, check: Check) -> Result:
+    """Ask once; a failure is a result, not an exception."""
+    started = time.monotonic()
+    try:
+        seen = probe(check.arguments, check.within)
+    except (OSError, http.client.HTTPException, ProbeFailed, MaasInitError) as error:
+        what = " ".join((check.kind, *check.arguments))
+        return Result(False, f"{what}: {_reason(error, check.within)}", time.monotonic() - started)
+    return Result(True, seen, time.monotonic() - started)
+
+
+def _reason(error: Exception, within: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {within:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def tcp(arguments: tuple[str, ...], within: float) -> str:
+    """ADDRESS PORT: a connection is accepted."""
+    address, port = arguments
+    with socket.create_connection((address, int(port)), timeout=within):
+        return f"port {port} accepts connections"
+
+
+def connect(arguments: tuple[str, ...], within: float) -> str:
+    """PATH: a Unix socket accepts a connection."""
+    (path,) = arguments
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.settimeout(within)
+        stream.connect(path)
+    return f"{path} accepts connections"
+
+
+def answer(arguments: tuple[str, ...], within: float) -> str:
+    """URL STATUS: an HTTP GET is answered with this status, or with `any`.
+
+    A URL is http://ADDRESS:PORT/PATH or unix:SOCKET:/PATH.
+    """
+    url, wanted = arguments
+    connection: http.client.HTTPConnection
+    if url.startswith("unix:"):
+        _, file, path = url.split(":", 2)
+        connection = UnixConnection(Path(file), timeout=within)
+    else:
+        address, _, path = url.removeprefix("http://").partition("/")
+        connection = http.client.HTTPConnection(address, timeout=within)
+        path = f"/{path}"
+    try:
+        connection.request("GET", path, headers={"User-Agent": "maas-init", "Connection": "close"})
+        status = connection.getresponse().status
+    finally:
+        connection.close()
+    if wanted not in ("any", str(status)):
+        raise ProbeFailed(f"HTTP status {status} instead of {wanted}")
+    return f"HTTP status {status}"
+
+
+def dns(arguments: tuple[str, ...], within: float) -> str:
+    """ADDRESS NAME TYPE: a query is answered with at least one record (RFC 1035)."""
+    address, name, kind = arguments
+    number = {"A": 1, "SOA": 6}[kind]
+    identity = secrets.token_bytes(2)
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    query = identity + struct.pack("!5H", 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", number, 1)
+    reply = _ask(address, 53, query, within)
+    if len(reply) < 12 or reply[:2] != identity:
+        raise ProbeFailed("the reply does not belong to the question")
+    code, answers = reply[3] & 0x0F, struct.unpack("!H", reply[6:8])[0]
+    if code or not answers:
+        raise ProbeFailed(f"answer code {code} with {answers} records for {name} {kind}")
+    return f"{name} {kind} answered"
+
+
+def ntp(arguments: tuple[str, ...], within: float) -> str:
+    """ADDRESS: a client's packet is answered by a server's (RFC 5905: mode 3, then mode 4)."""
+    (address,) = arguments
+    reply = _ask(address, 123, bytes([0x23]) + bytes(47), within)
+    if len(reply) < 48 or reply[0] & 7 != 4:
+        raise ProbeFailed("the reply is not a server's")
+    return f"answered at stratum {reply[1]}"
+
+
+def _ask(address: str, port: int, packet: bytes, within: float) -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.settimeout(within)
+        datagrams.connect((address, port))
+        datagrams.send(packet)
+        return datagrams.recv(4096)
+
+
+def postgres(settings: Database, where: Paths, within: float) -> str:
+    """MAAS's database answers MAAS's user."""
+    return f"SELECT 1 in {database.ping(settings, where, within=within) * 1000:.1f} ms"
+
+
+def postgres_server(settings: Database, where: Paths, within: float) -> str:
+    """The embedded server lets its superuser in; MAAS's database may not exist yet."""
+    with database.connect_as_superuser(settings, where, within=within) as connection:
+        connection.execute("SELECT 1")
+    return "the server accepts connections"
+
+
+def writable(arguments: tuple[str, ...], _within: float) -> str:
+    """DIRECTORY...: a file can be made, written and removed in each."""
+    for directory in arguments:
+        probe = Path(directory) / f".maas-init.{os.getpid()}"
+        try:
+            probe.write_text("can this be written?\n")
+            probe.unlink()
+        except OSError as error:
+            raise ProbeFailed(f"cannot write in {directory}: {error.strerror}") from error
+    return f"{len(arguments)} directories can be written"

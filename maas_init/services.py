@@ -1,0 +1,234 @@
+"""Service files: what runs, what it needs, how we know it is well.
+
+Each file in supervisord.conf.d has a section `[program:NAME]` for supervisord and a second one, `[service:NAME]`,
+which supervisord ignores and this module reads. `[check:NAME]` describes something that is watched without a process
+of ours (the database, the volumes). Keys carry systemd's names where systemd has one (docs/reference/services.md).
+"""
+
+from __future__ import annotations
+
+import configparser
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .errors import ServiceFileError
+
+ROLES = frozenset({"region", "rack"})
+
+
+class Action(enum.Enum):
+    """What to do when a service fails for good, or stays without an answer."""
+
+    IGNORE = "ignore"
+    RESTART = "restart"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One real transaction, repeated: `kind` names the function in probes.py, `arguments` are handed to it."""
+
+    kind: str
+    arguments: tuple[str, ...] = ()
+    every: float = 5.0
+    """Seconds between two answers and the next question."""
+    within: float = 2.0
+    """Seconds in which the answer must come."""
+    threshold: int = 3
+    """So many failures in a row mean unwell."""
+    start_within: float = 60.0
+    """Seconds a process has for its first answer (systemd's TimeoutStartSec=)."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One thing that runs or is watched; an absent property is an empty tuple, not None."""
+
+    name: str
+    description: str = ""
+    unit: str = ""
+    """The name of the systemd unit that MAAS's packages have for it."""
+    roles: frozenset[str] = ROLES
+    oneshot: bool = False
+    """Runs to its end once; ready when it ended well (systemd's Type=oneshot)."""
+    on_request: bool = False
+    """Stays off until MAAS or the operator asks for it."""
+    watched_only: bool = False
+    """A `[check:NAME]`: no process of ours."""
+    requires: tuple[str, ...] = ()
+    """Starts when these are ready; is blocked, not at fault, while they are not."""
+    binds_to: tuple[str, ...] = ()
+    """Stops with these and does not come back by itself (systemd's BindsTo=)."""
+    condition_path_exists: tuple[str, ...] = ()
+    condition_environment: tuple[tuple[str, str], ...] = ()
+    critical: bool = False
+    """Without it the container is unhealthy; without any other service only degraded."""
+    check: Check | None = None
+    on_failure: Action = Action.RESTART
+    on_check_failure: Action = Action.IGNORE
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All services of this container and the files they come from."""
+
+    services: tuple[Service, ...]
+    files: tuple[Path, ...]
+
+    def __getitem__(self, name: str) -> Service:
+        return next(service for service in self.services if service.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(service.name == name for service in self.services)
+
+    def dependants(self, name: str) -> tuple[str, ...]:
+        """Return the services that need `name` directly: they stop before it."""
+        return tuple(s.name for s in self.services if name in s.requires or name in s.binds_to)
+
+
+def read(directory: Path, *, roles: Iterable[str], environment: Mapping[str, str]) -> Catalogue:
+    """Read every `*.conf` in `directory` and keep what this container's roles and settings ask for.
+
+    Raises ServiceFileError that names the file, the key, what was found and what is wanted.
+    """
+    everything: list[Service] = []
+    origin: dict[str, Path] = {}
+    for file in sorted(directory.glob("*.conf")):
+        for service in read_file(file):
+            if service.name in origin:
+                raise ServiceFileError(f"cannot use {file}: {service.name} is already in {origin[service.name]}")
+            origin[service.name] = file
+            everything.append(service)
+    _check_names(everything, origin)
+    kept = [service for service in everything if _wanted(service, frozenset(roles), environment)]
+    names = {service.name for service in kept}
+    services = tuple(_without_absent(service, names) for service in kept)
+    _check_circles(services)
+    files = sorted({origin[service.name] for service in services})
+    return Catalogue(services=services, files=tuple(files))
+
+
+def read_file(file: Path) -> list[Service]:
+    """Return the services and checks that one file describes."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+    try:
+        parser.read_string(file.read_text(encoding="utf-8"), source=str(file))
+    except (OSError, ValueError, configparser.Error) as error:
+        raise ServiceFileError(f"cannot read {file}: {error}") from error
+    services = []
+    programs = {title.partition(":")[2] for title in parser if title.startswith("program:")}
+    for title in parser:
+        kind, _, name = title.partition(":")
+        if kind not in ("service", "check"):
+            continue
+        if kind == "service" and name not in programs:
+            raise ServiceFileError(f"cannot use {file}: [{title}] has no [program:{name}] beside it")
+        services.append(_service(file, name, kind, parser[title]))
+        programs.discard(name)
+    if programs:
+        name = sorted(programs)[0]
+        raise ServiceFileError(f"cannot use {file}: [program:{name}] has no [service:{name}] beside it")
+    return services
+
+
+KEYS = {
+    "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
+    "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
+    "start_within", "on_failure", "on_check_failure",
+}  # fmt: skip
+
+
+def _service(file: Path, name: str, kind: str, section: configparser.SectionProxy) -> Service:
+    def refuse(key: str, wanted: str) -> ServiceFileError:
+        return ServiceFileError(f'cannot use {file}: [{section.name}] {key} is "{section.get(key)}"', hint=wanted)
+
+    for key in section:
+        if key not in KEYS:
+            raise refuse(key, f"no such key; the keys are {', '.join(sorted(KEYS))}")
+
+    def choice(key: str, default: str, choices: tuple[str, ...]) -> str:
+        value = section.get(key, default)
+        if value not in choices:
+            raise refuse(key, f"give one of {', '.join(choices)}")
+        return value
+
+    def number(key: str, default: float) -> float:
+        try:
+            value = float(section.get(key, str(default)))
+        except ValueError:
+            value = 0.0
+        if not value > 0:
+            raise refuse(key, "give a number greater than 0")
+        return value
+
+    def words(key: str) -> tuple[str, ...]:
+        return tuple(section.get(key, "").split())
+
+    roles = frozenset(words("roles")) or ROLES
+    if not roles <= ROLES:
+        raise refuse("roles", "give region, rack or both")
+    environment = tuple((word.partition("=")[0], word.partition("=")[2]) for word in words("condition_environment"))
+    check = words("check")
+    return Service(
+        name=name,
+        description=section.get("description", ""),
+        unit=section.get("unit", ""),
+        roles=roles,
+        oneshot=choice("type", "simple", ("simple", "oneshot")) == "oneshot",
+        on_request=choice("start", "boot", ("boot", "request")) == "request",
+        watched_only=kind == "check",
+        requires=words("requires"),
+        binds_to=words("binds_to"),
+        condition_path_exists=words("condition_path_exists"),
+        condition_environment=environment,
+        critical=choice("critical", "no", ("yes", "no")) == "yes",
+        check=Check(
+            kind=check[0],
+            arguments=check[1:],
+            every=number("check_every", 5.0),
+            within=number("check_within", 2.0),
+            threshold=int(number("check_threshold", 3)),
+            start_within=number("start_within", 60.0),
+        )
+        if check
+        else None,
+        on_failure=Action(choice("on_failure", "restart", ("restart", "shutdown"))),
+        on_check_failure=Action(choice("on_check_failure", "ignore", ("ignore", "restart", "shutdown"))),
+    )
+
+
+def _wanted(service: Service, roles: frozenset[str], environment: Mapping[str, str]) -> bool:
+    return bool(service.roles & roles) and all(
+        environment.get(name) == value for name, value in service.condition_environment
+    )
+
+
+def _without_absent(service: Service, names: set[str]) -> Service:
+    # What this container does not have cannot be waited for (systemd's After= does the same).
+    return replace(
+        service,
+        requires=tuple(name for name in service.requires if name in names),
+        binds_to=tuple(name for name in service.binds_to if name in names),
+    )
+
+
+def _check_names(services: list[Service], origin: Mapping[str, Path]) -> None:
+    for service in services:
+        for name in (*service.requires, *service.binds_to):
+            if name not in origin:
+                raise ServiceFileError(
+                    f"cannot use {origin[service.name]}: {service.name} requires {name}, which no file describes",
+                    hint=f"the services are {', '.join(sorted(origin))}",
+                )
+
+
+def _check_circles(services: tuple[Service, ...]) -> None:
+    left = {service.name: {*service.requires, *service.binds_to} for service in services}
+    while left:
+        free = {name for name, needs in left.items() if not needs & left.keys()}
+        if not free:
+            raise ServiceFileError(f"cannot order the services: {', '.join(sorted(left))} wait for each other")
+        for name in free:
+            del left[name]

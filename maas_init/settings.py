@@ -1,0 +1,416 @@
+"""What the operator may set: the environment, parsed once into one frozen object that cannot lie.
+
+Each variable may also be given as `<NAME>_FILE`, the path of a file that holds the value (Docker and Kubernetes
+secrets); one newline at the end of the file is not part of the value. An empty variable counts as not set, because
+that is what Compose makes of `${NAME:-}`.
+
+docs/reference/settings.md is generated from VARIABLES (`maas-init settings --markdown`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import SettingsError
+
+EMBEDDED = "embedded"
+LONGEST_SECRET = 1024
+
+
+class Secret:
+    """A value that hides in logs, reprs and tracebacks; `reveal` is called where it is written or sent."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True)
+class MaasUrl:
+    """The address people, machines and rack controllers reach MAAS at."""
+
+    text: str
+    host: str
+    port: int
+
+
+# Parsers: a string in, a value out, or ValueError whose text completes the sentence `NAME: "found" ...`.
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise ValueError("is not a port number")
+    return int(text)
+
+
+def _whole_number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise ValueError("is not a whole number of at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text):
+        raise ValueError("is not a number of seconds")
+    return float(text)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "yes", "on", "1"):
+        return True
+    if text.lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError("is neither true nor false")
+
+
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        looks_like_ipv4 = re.fullmatch(r"[0-9.]+", text)
+        name = re.fullmatch(rf"{_LABEL}(\.{_LABEL})*\.?", text)
+        return bool(name) and not looks_like_ipv4 and len(text) <= 253
+    return True
+
+
+def _database_host(text: str) -> str:
+    if re.fullmatch(r"/[A-Za-z0-9_./-]{0,100}", text) or _is_host(text):
+        return text
+    raise ValueError("is neither a host name, an IP address, a socket directory nor the word embedded")
+
+
+def _identifier(text: str) -> str:
+    # MAAS and Temporal put these into YAML and connection strings: plain names only.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", text):
+        raise ValueError("is not a plain PostgreSQL name")
+    return text
+
+
+def _secret(text: str) -> Secret:
+    if len(text) > LONGEST_SECRET:
+        raise ValueError(f"is longer than {LONGEST_SECRET} characters")
+    if not text.isprintable():
+        raise ValueError("holds a line break or another control character")
+    return Secret(text)
+
+
+def _shared_secret(text: str) -> Secret:
+    if not re.fullmatch(r"([0-9A-Fa-f]{2}){16,64}", text):
+        raise ValueError("is not 32 to 128 hexadecimal digits")
+    return Secret(text.lower())
+
+
+def _username(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.@+-]{1,150}", text):
+        raise ValueError("is not a user name that MAAS accepts")
+    if text.startswith("-"):
+        raise ValueError("starts with a dash")
+    return text
+
+
+def _email(text: str) -> str:
+    if len(text) > 254 or not re.fullmatch(rf"[A-Za-z0-9_.+-]+@{_LABEL}(\.{_LABEL})*", text):
+        raise ValueError("is not an e-mail address")
+    if text.startswith("-"):
+        raise ValueError("starts with a dash")
+    return text
+
+
+def _maas_url(text: str) -> MaasUrl:
+    if not re.fullmatch(r"[A-Za-z0-9_.:/\[\]-]{1,300}", text):
+        raise ValueError("is not a URL")
+    try:
+        parts = urlsplit(text)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise ValueError("is not a URL with a valid port") from error
+    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname or ""):
+        raise ValueError("is not an http or https URL with a host")
+    if parts.path.rstrip("/") != "/MAAS":
+        raise ValueError("does not end with the path /MAAS")
+    return MaasUrl(text=text.rstrip("/"), host=parts.hostname or "", port=port)
+
+
+def _forwarders(text: str) -> tuple[str, ...]:
+    if text.lower() == "none":
+        return ()
+    addresses = text.replace(",", " ").split()
+    for address in addresses:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise ValueError("is not a list of IP addresses") from None
+    return tuple(addresses)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one variable: `name` `what` (give `wanted`)."""
+
+    name: str
+    what: str
+    wanted: str
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: how it is called, read and explained."""
+
+    name: str
+    parse: Callable[[str], Any]
+    meaning: str
+    hint: str
+    """Completes "give ...": what a good value looks like, with an example."""
+    default: str = ""
+    required: bool = False
+    secret: bool = False
+
+
+VARIABLES = (
+    Variable(
+        "POSTGRES_HOST",
+        _database_host,
+        "Where PostgreSQL runs; `embedded` runs one inside the container.",
+        "a host name, an IP address, the directory of a Unix socket, or embedded",
+        default="postgres",
+    ),
+    Variable("POSTGRES_PORT", _port, "Its port.", "1 to 65535, for example 5432", default="5432"),
+    Variable(
+        "POSTGRES_DB",
+        _identifier,
+        "Name of MAAS's database.",
+        "letters, digits, _ and -, at most 63, for example maasdb",
+        default="maasdb",
+    ),
+    Variable(
+        "POSTGRES_USER",
+        _identifier,
+        "Owner of that database.",
+        "letters, digits, _ and -, at most 63, for example maas",
+        default="maas",
+    ),
+    Variable(
+        "POSTGRES_PASSWORD",
+        _secret,
+        "The owner's password.",
+        f"one line of printable characters, at most {LONGEST_SECRET}",
+        required=True,
+        secret=True,
+    ),
+    Variable(
+        "MAAS_URL",
+        _maas_url,
+        "The address at which people, machines and racks reach MAAS.",
+        "the address of this host as machines see it, for example http://192.168.1.100:5240/MAAS",
+        required=True,
+    ),
+    Variable(
+        "MAAS_ADMIN_USERNAME",
+        _username,
+        "The first administrator.",
+        "letters, digits and . _ @ + -, at most 150, for example admin",
+        default="admin",
+    ),
+    Variable(
+        "MAAS_ADMIN_PASSWORD",
+        _secret,
+        "The first administrator's password; used when the account is created.",
+        f"one line of printable characters, at most {LONGEST_SECRET}",
+        required=True,
+        secret=True,
+    ),
+    Variable(
+        "MAAS_ADMIN_EMAIL",
+        _email,
+        "The first administrator's e-mail address.",
+        "an address such as admin@example.com",
+        required=True,
+    ),
+    Variable(
+        "MAAS_REGION_SECRET",
+        _shared_secret,
+        "The secret that region and rack controllers share; MAAS makes one if it is not set.",
+        "32 to 128 hexadecimal digits, for example from: openssl rand -hex 16",
+        secret=True,
+    ),
+    Variable(
+        "MAAS_DNS_FORWARDER",
+        _forwarders,
+        "Resolvers that bind9 asks for names outside MAAS.",
+        "IP addresses separated by spaces or commas, or none",
+        default="8.8.8.8",
+    ),
+    Variable(
+        "MAAS_BOOT_IMAGES_AUTO_IMPORT",
+        _boolean,
+        "Whether MAAS downloads boot images by itself.",
+        "true or false",
+        default="true",
+    ),
+    Variable("MAAS_DEBUG", _boolean, "Whether MAAS logs in detail.", "true or false", default="false"),
+    Variable(
+        "MAAS_INIT_DATABASE_ATTEMPTS",
+        _whole_number,
+        "How often PostgreSQL is tried before the container ends with code 75.",
+        "a whole number, for example 30",
+        default="30",
+    ),
+    Variable(
+        "MAAS_INIT_DATABASE_INTERVAL",
+        _seconds,
+        "Seconds between two of these attempts.",
+        "a number of seconds, for example 2",
+        default="2",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Database:
+    """How MAAS and we reach PostgreSQL."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: Secret
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database runs inside this container."""
+        return self.host == EMBEDDED
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the operator told us; see VARIABLES for the meaning of each."""
+
+    database: Database
+    maas_url: MaasUrl
+    admin_username: str
+    admin_password: Secret
+    admin_email: str
+    region_secret: Secret | None
+    dns_forwarders: tuple[str, ...]
+    boot_images_auto_import: bool
+    debug: bool
+    database_attempts: int
+    database_interval: float
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Parse `environ`.
+
+        Raises SettingsError that names every problem, with the shape of what was found (never a secret's value),
+        what is wanted and what to do.
+        """
+        found, problems = values(environ)
+        return cls.from_values(found, problems)
+
+    @classmethod
+    def from_values(cls, raw: Mapping[str, str], problems: Sequence[Problem] = ()) -> Settings:
+        """Parse the texts of the variables that are set; `problems` are those already found (see `values`)."""
+        parsed: dict[str, Any] = {}
+        told = {problem.name for problem in problems}
+        problems = list(problems)
+        for variable in VARIABLES:
+            text = raw.get(variable.name) or variable.default
+            if not text:
+                parsed[variable.name] = None
+                if variable.required and variable.name not in told:
+                    problems.append(Problem(variable.name, "is not set", variable.hint))
+                continue
+            try:
+                parsed[variable.name] = variable.parse(text)
+            except ValueError as reason:
+                problems.append(Problem(variable.name, f"{_shape(variable, text)} {reason}", variable.hint))
+        if problems:
+            raise SettingsError(_told(problems))
+        return cls(
+            database=Database(
+                host=parsed["POSTGRES_HOST"],
+                port=parsed["POSTGRES_PORT"],
+                name=parsed["POSTGRES_DB"],
+                user=parsed["POSTGRES_USER"],
+                password=parsed["POSTGRES_PASSWORD"],
+            ),
+            maas_url=parsed["MAAS_URL"],
+            admin_username=parsed["MAAS_ADMIN_USERNAME"],
+            admin_password=parsed["MAAS_ADMIN_PASSWORD"],
+            admin_email=parsed["MAAS_ADMIN_EMAIL"],
+            region_secret=parsed["MAAS_REGION_SECRET"],
+            dns_forwarders=parsed["MAAS_DNS_FORWARDER"],
+            boot_images_auto_import=parsed["MAAS_BOOT_IMAGES_AUTO_IMPORT"],
+            debug=parsed["MAAS_DEBUG"],
+            database_attempts=parsed["MAAS_INIT_DATABASE_ATTEMPTS"],
+            database_interval=parsed["MAAS_INIT_DATABASE_INTERVAL"],
+        )
+
+    @classmethod
+    def load(cls, file: Path) -> Settings:
+        """Read what PID 1 wrote for bootstrap and the listener.
+
+        Raises SettingsError when the file is missing or not ours.
+        """
+        try:
+            return cls.from_values(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"cannot read the settings of this container from {file}: {error}",
+                hint="the file is written by maas-init run at start; run this inside a running container",
+            ) from error
+
+
+def values(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
+    """Return the text of every variable that is set, reading `<NAME>_FILE` files, and what is wrong with those."""
+    found = {}
+    problems = []
+    for variable in VARIABLES:
+        name, file = variable.name, environ.get(f"{variable.name}_FILE", "")
+        if environ.get(name) and file:
+            problems.append(Problem(name, f"and {name}_FILE are both set", "one of them"))
+        elif environ.get(name):
+            found[name] = environ[name]
+        elif file:
+            try:
+                found[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+                problems.append(Problem(name, f'_FILE: cannot read "{file}": {reason}', "the path of a readable file"))
+    return found, problems
+
+
+def _told(problems: Sequence[Problem]) -> str:
+    count = "1 setting needs" if len(problems) == 1 else f"{len(problems)} settings need"
+    lines = [f"  {problem.name} {problem.what}\n      (give {problem.wanted})" for problem in problems]
+    return "\n".join([f"cannot start: {count} attention", *lines])
+
+
+def _shape(variable: Variable, text: str) -> str:
+    """Describe what was found: quoted and cut for plain values, only its length for secrets."""
+    if variable.secret:
+        return f"the value of {len(text)} characters"
+    text = re.sub(r"(?<=:)[^:@/]+(?=@)", "********", text)  # a password inside a URL
+    shown = json.dumps(text[:60], ensure_ascii=False)
+    return shown if len(text) <= 60 else f"{shown} ... ({len(text)} characters)"

@@ -1,0 +1,48 @@
+"""Stop: end what is left, leave the last words, return the exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from . import files, log, watch
+from .errors import ExitCode
+from .paths import Paths
+
+GRACE_SECONDS = 0.5
+
+
+def bury_the_rest() -> None:
+    """End every process that outlived supervisord: politely, then by force. Only process 1 may do that."""
+    if os.getpid() != 1:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            for _ in watch.reap():
+                pass
+            if not _children():
+                return
+            signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+
+
+def _children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def last_words(where: Paths, supervisord_status: int) -> int:
+    """Log how it ended and return the container's exit code: the listener's reason if it left one."""
+    reason = files.read_json(where.exit_reason) or {}
+    code = int(reason.get("code", supervisord_status))
+    say = log.info if code == ExitCode.STOPPED else log.error
+    say("container.stopped", code=code, reason=reason.get("reason", "supervisord ended"))
+    return code

@@ -1,0 +1,93 @@
+"""supervisord's XML-RPC: the few calls we make. They block for some milliseconds, so the listener uses threads."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import xmlrpc.client
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import MaasInitError
+from .health import Process
+from .unixhttp import UnixConnection
+
+# From supervisor.xmlrpc.Faults, which would bring the whole server along.
+ALREADY_STARTED = 60
+NOT_RUNNING = 70
+
+
+class SupervisorError(MaasInitError):
+    """supervisord refused, or is not there."""
+
+
+@dataclass(frozen=True)
+class ProcessInfo:
+    """What supervisord knows of one program."""
+
+    process: Process
+    pid: int
+    started: int
+    """Seconds since the epoch; 0 when it never was."""
+    exit_status: int
+    """How it last ended; -1 for any signal."""
+    spawn_error: str
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, _host: Any) -> http.client.HTTPConnection:
+        # One connection for each call: supervisord closes idle ones at moments of its own choosing.
+        return UnixConnection(self._path)
+
+
+class Supervisor:
+    """The supervisord that listens on `path`; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path))
+        self._lock = threading.Lock()
+
+    def _call(self, method: str, *arguments: Any, unless: int | None = None) -> Any:
+        try:
+            with self._lock:
+                return getattr(self._proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == unless:
+                return None
+            raise SupervisorError(f"cannot {method} {' '.join(map(str, arguments))}: {fault.faultString}") from fault
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise SupervisorError(f"cannot reach supervisord: {error}") from error
+
+    def processes(self) -> dict[str, ProcessInfo]:
+        """Return every program by its name."""
+        return {
+            found["name"]: ProcessInfo(
+                process=Process(found["statename"]),
+                pid=found["pid"],
+                started=found["start"],
+                exit_status=found["exitstatus"],
+                spawn_error=found["spawnerr"],
+            )
+            for found in self._call("getAllProcessInfo")
+        }
+
+    def start(self, name: str) -> None:
+        """Start a program, if it does not run, and return at once."""
+        self._call("startProcess", name, False, unless=ALREADY_STARTED)
+
+    def stop(self, name: str) -> None:
+        """Ask a program to stop, if it runs, and return at once; supervisord kills it when its time is over."""
+        self._call("stopProcess", name, False, unless=NOT_RUNNING)
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a program's main process."""
+        self._call("signalProcess", name, str(number))
+
+    def shutdown(self) -> None:
+        """Stop everything and end."""
+        self._call("shutdown")
