@@ -140,9 +140,10 @@ RUN set -eu; \
         var/lib/maas/certificates var/lib/maas/dhcp var/lib/maas/image-storage var/lib/maas/prometheus \
         var/lib/maas/temporal var/lib/maas/tftp_root var/log/chrony var/log/maas/http var/log/maas/proxy \
         var/log/maas/rsyslog var/spool/maas-proxy; \
-    mkdir -p usr/share/maas-init/skeleton/etc usr/share/maas-init/skeleton/var-lib; \
+    mkdir -p usr/share/maas-init/skeleton/etc usr/share/maas-init/skeleton/var/lib; \
     cp -R --preserve=mode etc/maas usr/share/maas-init/skeleton/etc/; \
-    cp -R --preserve=mode var/lib/maas usr/share/maas-init/skeleton/var-lib/; \
+    cp -R --preserve=mode var/lib/maas usr/share/maas-init/skeleton/var/lib/; \
+    ln -s /run/maas-init/supervisord.conf etc/supervisord.conf; \
     chown maas:maas run run/lock; \
     chown -R maas:maas etc/bind etc/chrony etc/maas run/chrony run/maas run/maas-init run/named run/postgresql \
         tmp/maas var/cache/bind var/cache/maas var/cache/maas-proxy var/lib/bind var/lib/chrony var/lib/dhcp \

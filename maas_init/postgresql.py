@@ -30,8 +30,10 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 HEADER = "# Written by maas-init at every start; changes are lost.\n"
 
 
-def serve(settings: Settings, paths: Paths) -> NoReturn:
+def serve(settings: Settings, paths: Paths, *, lock_within: float = 10.0) -> NoReturn:
     """Prepare the data directory and become the server, in the foreground, on a Unix socket only.
+
+    A server that is still ending gets `lock_within` seconds.
 
     SIGINT stops it cleanly without waiting for clients ("fast shutdown").
 
@@ -45,7 +47,7 @@ def serve(settings: Settings, paths: Paths) -> NoReturn:
     user = _running_user()
     paths.postgresql.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.postgresql_socket.mkdir(parents=True, exist_ok=True)
-    _lock(paths.postgresql / "lock")
+    _lock(paths.postgresql / "lock", lock_within)
     installed = programs(paths)
     major = choose(installed, data_versions(paths))
     data = paths.postgresql / str(major)
@@ -173,7 +175,7 @@ def identity_map(user: str) -> str:
     return f'{HEADER}{IDENT_MAP}  "{name}"  {SUPERUSER}\n'
 
 
-def _lock(path: Path, within: float = 10.0) -> None:
+def _lock(path: Path, within: float) -> None:
     """Hold a lock that every process of the server inherits, so that it ends with the last of them.
 
     PostgreSQL's own guard is a process id in a file, which says nothing in another container. Two containers that

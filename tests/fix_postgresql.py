@@ -70,7 +70,7 @@ class Server:
         self.paths.at("/usr/lib/postgresql").symlink_to("/usr/lib/postgresql")
         self.pid = 0
 
-    def spawn(self, wanted: Settings, user: int = SERVER_USER) -> int:
+    def spawn(self, wanted: Settings, user: int = SERVER_USER, lock_within: float = 10.0) -> int:
         """Start the program and return its process id at once."""
         pid = os.fork()
         if pid == 0:
@@ -79,11 +79,11 @@ class Server:
                 output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
                 os.dup2(output, 1)
                 os.dup2(output, 2)
-                sys.stderr = open(2, "w", closefd=False)
+                sys.stderr = os.fdopen(2, "w", closefd=False)
                 if os.geteuid() == 0:
                     os.setgroups([])
                     os.setuid(user)
-                postgresql.serve(wanted, self.paths)
+                postgresql.serve(wanted, self.paths, lock_within=lock_within)
             except BaseException as error:
                 os.write(2, f"{type(error).__name__}: {error}\n".encode())
             finally:

@@ -42,7 +42,7 @@ def test_an_image_without_server_is_explained() -> None:
 
 
 def test_an_external_database_is_not_run_here() -> None:
-    with pytest.raises(MaasInitError, match="POSTGRES_HOST is db.example.com"):
+    with pytest.raises(MaasInitError, match=r"POSTGRES_HOST is db\.example\.com"):
         postgresql.serve(settings(POSTGRES_HOST="db.example.com"), Paths(Path("/nonexistent")))
 
 
@@ -127,10 +127,9 @@ def test_after_a_kill_an_id_that_is_now_another_program_does_not_stop_the_server
 
 
 @pytest.mark.process
-def test_a_second_server_on_the_same_data_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_server_on_the_same_data_is_refused(server: Server) -> None:
     server.start()
-    monkeypatch.setattr(postgresql._lock, "__defaults__", (0.2,))
-    second = server.spawn(settings())
+    second = server.spawn(settings(), lock_within=0.2)
     _, status = os.waitpid(second, 0)
     assert os.waitstatus_to_exitcode(status) == 1
     assert "another PostgreSQL server is using it" in server.log.read_text()

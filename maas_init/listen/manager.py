@@ -130,6 +130,8 @@ class Manager:
             state.failed, state.retry_at = 0, 0.0
         if level is Level.READY:
             self._log.info("service.ready", service=name, why=health.explain(state, self.levels))
+        elif self.stopping or name in self._busy:
+            return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
             self._log.warning(f"service.{level.value}", service=name, why=health.explain(state, self.levels))
 
@@ -257,13 +259,20 @@ class Manager:
         assert check is not None
         probe = self._probes[check.kind]
         while True:
-            if state.service.watched_only or state.process is Process.RUNNING:
+            if self._can_be_asked(state):
                 pid = state.pid
                 result = await asyncio.to_thread(probes.run, probe, check)
                 if state.pid == pid:
                     state.health = health.fold(state.health, result)
                     self._wake.set()
             await asyncio.sleep(check.every if state.health.successes else FIRST_ANSWER_EVERY)
+
+    def _can_be_asked(self, state: State) -> bool:
+        if not state.service.watched_only:
+            return state.process is Process.RUNNING
+        # Before what it needs was ready once, there is nothing to ask.
+        needs = (self.levels[name] for name in state.service.requires)
+        return state.health.successes > 0 or all(level is Level.READY for level in needs)
 
     # Stopping.
 

@@ -162,6 +162,8 @@ class Api:
         if action not in ("start", "stop", "restart"):
             raise Refused(400, f"cannot do {action!r} with services: give start, stop or restart")
         names = self._names(payload)
+        if self._manager.stopping:
+            raise Refused(400, f"cannot {action} {', '.join(names)}: the container is stopping")
         self._last_change += 1
         change = Change(str(self._last_change), action, names)
         self._changes[change.id] = change

@@ -1,0 +1,130 @@
+"""Stands for the distribution's python3 with MAAS's modules: does to the database what the real commands do.
+
+It is started as `fake_maas.py -m MODULE ARGUMENTS...` and appends what it was given to the file `calls` beside the
+regiond.conf it was pointed to first. A file `fail-COMMAND` there makes a command print its content and fail.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+
+MIGRATIONS = ("contenttypes.0001_initial", "auth.0001_initial", "maasserver.0001_initial", "maasserver.0330_last")
+HERE = Path(os.environ["HOME"])
+
+
+def connect() -> psycopg.Connection[tuple[Any, ...]]:
+    conf = yaml.safe_load(Path(os.environ["MAAS_REGION_CONFIG"]).read_text())
+    return psycopg.connect(
+        host=conf["database_host"],
+        port=conf["database_port"],
+        dbname=conf["database_name"],
+        user=conf["database_user"],
+        password=conf.get("database_pass") or None,
+        autocommit=True,
+    )
+
+
+def applied(connection: psycopg.Connection[tuple[Any, ...]]) -> set[str]:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS django_migrations"
+        " (id serial, app text, name text, applied timestamptz DEFAULT clock_timestamp())"
+    )
+    return {f"{app}.{name}" for app, name in connection.execute("SELECT app, name FROM django_migrations").fetchall()}
+
+
+def showmigrations() -> None:
+    with connect() as connection:
+        done = applied(connection)
+    for name in MIGRATIONS:
+        print(f"[{'X' if name in done else ' '}]  {name}")
+
+
+def dbupgrade() -> None:
+    with connect() as connection:
+        print("Operations to perform:\n  Apply all migrations: auth, contenttypes, maasserver\nRunning migrations:")
+        done = applied(connection)
+        for migration in MIGRATIONS:
+            if migration in done:
+                continue
+            print(f"  Applying {migration}...", end="", flush=True)
+            connection.execute("INSERT INTO django_migrations (app, name) VALUES (%s, %s)", migration.split("."))
+            print(" OK", flush=True)
+            fail("half-way")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS auth_user"
+            " (username text UNIQUE, email text UNIQUE, password text, is_superuser boolean)"
+        )
+        connection.execute("CREATE TABLE IF NOT EXISTS maasserver_config (name text PRIMARY KEY, value jsonb)")
+        connection.execute("CREATE TABLE IF NOT EXISTS maasserver_secret (name text PRIMARY KEY, value text)")
+    print("Running Temporal migrations:\n  Applied all migrations.")
+
+
+def createadmin() -> None:
+    given = dict(zip(sys.argv[4::2], sys.argv[5::2], strict=True))
+    password, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
+    assert password == again
+    assert given["--ssh-import"] == ""
+    with connect() as connection:
+        try:
+            connection.execute(
+                "INSERT INTO auth_user VALUES (%s, %s, %s, true)", (given["--username"], given["--email"], password)
+            )
+        except psycopg.errors.UniqueViolation:
+            sys.exit(f"AlreadyExistingUser: A user with the email {given['--email']} already exists.")
+
+
+def shell() -> None:
+    def keep(table: str) -> Any:
+        def to_table(name: str, value: Any) -> None:
+            with connect() as connection:
+                connection.execute(
+                    f"INSERT INTO {table} VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    (name, json.dumps(value) if table == "maasserver_config" else value),
+                )
+
+        return to_table
+
+    models, secrets = types.ModuleType("maasserver.models"), types.ModuleType("maasserver.secrets")
+    vars(models)["Config"] = types.SimpleNamespace(objects=types.SimpleNamespace(set_config=keep("maasserver_config")))
+    vars(secrets)["SecretManager"] = lambda: types.SimpleNamespace(set_simple_secret=keep("maasserver_secret"))
+    sys.modules |= {"maasserver.models": models, "maasserver.secrets": secrets}
+    assert sys.argv[4] == "-c"
+    exec(sys.argv[5], {})
+
+
+def setup_dns() -> None:
+    directory = HERE / "../../../etc/bind/maas"
+    for name in ("keys.conf.maas", "rndc.conf.maas", "named.conf.rndc.maas"):
+        (directory / name).write_text("key")
+    fail("half-way")
+    for name in ("named.conf.options.inside.maas", "named.conf.maas"):
+        (directory / name).write_text("blank")
+
+
+def fail(when: str) -> None:
+    switch = HERE / f"fail-{when}"
+    if switch.exists():
+        sys.exit(switch.read_text())
+
+
+def main() -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    with (HERE / "calls").open("a") as stream:
+        print(json.dumps({"argv": sys.argv[1:], "environ": dict(os.environ), "umask": umask}), file=stream)
+    command = sys.argv[3]
+    fail(command)
+    commands = (showmigrations, dbupgrade, createadmin, shell, setup_dns)
+    {each.__name__.replace("_", "-"): each for each in commands}[command]()
+
+
+main()

@@ -1,0 +1,484 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from fix_postgresql import REQUIRED, Server, as_server_user, settings, until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maas_init import bootstrap, commands
+from maas_init.bootstrap import configuration, journal, reach, region, schema
+from maas_init.bootstrap.work import mask
+from maas_init.database import CannotUse, Cause, Connection
+from maas_init.errors import CommandFailed, MaasInitError
+from maas_init.paths import Paths
+from maas_init.settings import Settings
+
+NASTY = {
+    "signs": "p%a\"s's $w o:r\\d #{}[]&*!|>@`,?",
+    "colons and backslashes": ":\\:\\\\:",
+    "spaces around": "  both ends  ",
+    "other scripts": "ünïcödé-密码-🔑-ﬁ",
+    "longest": "x%" * 512,
+    "one character": "x",
+    "like YAML": "- !!python/object: {no: yes}",
+}
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+# Pure parts.
+
+
+@given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1))
+def test_any_printable_value_survives_the_configuration_file(value: str) -> None:
+    text = configuration.merged("", {}, {"database_pass": value})
+    assert yaml.safe_load(text) == {"database_pass": value}
+
+
+def test_keys_that_are_not_ours_survive() -> None:
+    present = {"num_workers": 2, "debug": True}
+    assert configuration.merged("", present, {"debug": False}) == "debug: false\nnum_workers: 2\n"
+
+
+def test_a_file_that_means_the_same_keeps_its_text() -> None:
+    text = "# four are too many\nnum_workers:   2\n"
+    assert configuration.merged(text, {"num_workers": 2}, {}) == text
+
+
+def test_the_configuration_of_the_region() -> None:
+    wanted = configuration.for_region(settings(MAAS_DEBUG="yes"), Paths(), {})
+    assert wanted == {
+        "maas_url": "http://192.0.2.1:5240/MAAS",
+        "database_host": "/run/postgresql",
+        "database_port": 5432,
+        "database_name": "maasdb",
+        "database_user": "maas",
+        "database_pass": REQUIRED["POSTGRES_PASSWORD"],
+        "debug": True,
+    }
+
+
+VAULT = {"vault_url": "http://vault", "vault_approle_id": "1", "vault_secret_id": "2"}
+
+
+def test_credentials_that_are_in_vault_stay_there() -> None:
+    wanted = configuration.for_region(settings(), Paths(), VAULT | {"database_name": ""})
+    assert not {"database_name", "database_user", "database_pass"} & wanted.keys()
+
+
+@pytest.mark.parametrize("present", [VAULT, VAULT | {"database_name": "maasdb"}, {"database_name": ""}])
+def test_credentials_that_are_not_in_vault_yet_are_written(present: dict[str, Any]) -> None:
+    assert "database_pass" in configuration.for_region(settings(), Paths(), present)
+
+
+def test_the_rack_controller_reaches_its_region_without_leaving_the_container() -> None:
+    assert configuration.for_rack(settings())["maas_url"] == ["http://localhost:5240/MAAS"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"database_pass: 'hidden\n", "at line 2"),
+        (b"database_pass: hidden: hidden\n", "mapping values are not allowed here at line 1"),
+        (b"- hidden\n", "does not hold names and values"),
+        (b"hidden \xff\n", "not UTF-8"),
+        (b"hidden: \x01\n", "not YAML"),
+    ],
+)
+def test_a_malformed_file_is_refused_without_quoting_it(tmp_path: Path, text: bytes, reason: str) -> None:
+    file = tmp_path / "regiond.conf"
+    file.write_bytes(text)
+    with pytest.raises(MaasInitError, match=reason) as refusal:
+        configuration.load(file)
+    assert "hidden" not in str(refusal.value)
+    assert file.read_bytes() == text
+
+
+def test_pgpass_escapes_what_has_a_meaning_there() -> None:
+    assert schema.pgpass(r"a:b\c") == "*:*:*:*:a\\:b\\\\c\n"
+
+
+def test_the_package_version_is_read_from_dpkg(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text(
+        "Package: maas-agent\nVersion: 9\n\nPackage: maas-region-api\nStatus: ok\nVersion: 1:3.5.13-0\n\n"
+    )
+    assert schema.package_version(status) == "1:3.5.13-0"
+    assert schema.package_version(tmp_path / "nothing") == "unknown"
+
+
+def test_every_form_of_a_secret_is_masked() -> None:
+    secret = "a'b\"c\\ü"
+    told = [secret, repr({"p": secret}), ascii(secret), json.dumps(secret), "nothing"]
+    for line in mask(told, [secret, ""])[:-1]:
+        assert "********" in line
+        assert "b\\" not in line
+        assert "b" not in line
+    assert mask(told, [])[0] == secret
+
+
+def test_no_forwarders_are_an_empty_setting() -> None:
+    assert region.config_wanted(settings(MAAS_DNS_FORWARDER="none"))["upstream_dns"] == ""
+    assert region.config_wanted(settings(MAAS_DNS_FORWARDER="1.1.1.1, 9.9.9.9"))["upstream_dns"] == "1.1.1.1 9.9.9.9"
+
+
+def test_a_journal_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    assert journal.read(paths) == {}
+    journal.note(paths, schema="1")
+    journal.note(paths, settings={})
+    assert journal.read(paths) == {"schema": "1", "settings": {}}
+    paths.journal.write_text("[")
+    assert journal.read(paths) == {}
+
+
+def test_a_database_that_never_answers_is_given_up_with_its_cause(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = Paths(tmp_path)
+    with pytest.raises(CannotUse) as failure:
+        reach.database(settings(POSTGRES_HOST=os.fspath(tmp_path), MAAS_INIT_DATABASE_ATTEMPTS="12"), paths)
+    assert failure.value.cause is Cause.REFUSED
+    lines = [line for line in capfd.readouterr().err.splitlines() if "database.missed" in line]
+    assert [line.split("attempt=")[1].split()[0] for line in lines] == ["1/12", "10/12"]
+    assert all("cause=refused" in line for line in lines)
+    told = json.loads(paths.progress.read_text())
+    assert told["step"] == "database"
+    assert told["summary"] == "waiting for PostgreSQL: nothing accepts connections there (12/12)"
+
+
+# Against a real PostgreSQL, with scripts for MAAS.
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.remove()
+
+
+class Deployment:
+    """A container's files and database, and the MAAS that is installed there."""
+
+    def __init__(self, server: Server) -> None:
+        self.paths = server.paths
+        self._python = server.root / "python3"
+        if not self._python.exists():
+            script = Path(__file__).with_name("fake_maas.py").read_text()
+            self._python.write_text(f"#!{sys.executable}\n{script}")
+            self._python.chmod(0o755)
+        self.dpkg("1:3.5.13-0ubuntu1")
+
+    def dpkg(self, version: str) -> None:
+        status = self.paths.at("/var/lib/dpkg/status")
+        status.parent.mkdir(parents=True, exist_ok=True)
+        status.write_text(f"Package: maas-region-api\nVersion: {version}\n\n")
+
+    def start(self, **environ: str) -> list[str]:
+        """Run bootstrap as at the start of a container; return the commands of MAAS that it used."""
+        before = len(self.calls())
+        wanted = settings(**environ)
+        with as_server_user():  # role and database need the superuser, who is whoever runs the server
+            reach.database(wanted, self.paths).close()
+        bootstrap.run(wanted, self.paths, python=os.fspath(self._python))
+        return [call["argv"][2] for call in self.calls()[before:]]
+
+    def calls(self) -> list[dict[str, Any]]:
+        file = self.paths.maas_data / "calls"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def fails(self, command: str, words: str) -> Path:
+        switch = self.paths.maas_data / f"fail-{command}"
+        switch.write_text(words)
+        return switch
+
+    def query(self, text: str, **environ: str) -> list[tuple[Any, ...]]:
+        with self.connect(**environ) as connection:
+            cursor = connection.execute(text)
+            return cursor.fetchall() if cursor.description else []
+
+    def connect(self, **environ: str) -> Connection:
+        return reach.postgres.connect(settings(**environ).database, self.paths)
+
+    def regiond_conf(self) -> Any:
+        return yaml.safe_load(self.paths.regiond_conf.read_text())
+
+
+@pytest.fixture
+def deployment(server: Server) -> Iterator[Deployment]:
+    yield Deployment(server)
+    with server.superuser() as superuser:
+        for name in ("maasdb", "other"):
+            superuser.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        superuser.execute("DROP ROLE IF EXISTS maas")
+    kept = (server.paths.postgresql, server.paths.maas_data)
+    for path in (*server.paths.maas_data.iterdir(), server.paths.maas_etc, server.paths.at("/etc/bind")):
+        if path not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    server.paths.maas_etc.mkdir()
+
+
+FIRST = ["setup-dns", "showmigrations", "dbupgrade", "createadmin", "shell"]
+
+
+@pytest.mark.process
+def test_the_first_start_does_everything_and_the_second_nothing(
+    deployment: Deployment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert deployment.start(MAAS_REGION_SECRET=SECRET) == FIRST
+    assert deployment.query("SELECT username, email, password, is_superuser FROM auth_user") == [
+        ("admin", "admin@example.com", REQUIRED["MAAS_ADMIN_PASSWORD"], True)
+    ]
+    assert dict(deployment.query("SELECT name, value FROM maasserver_config")) == {
+        "upstream_dns": "8.8.8.8",
+        "boot_images_auto_import": True,
+    }
+    assert deployment.query("SELECT name, value FROM maasserver_secret") == [("rpc-shared", SECRET)]
+    assert (deployment.paths.maas_data / "secret").read_text() == SECRET
+    assert "changed=configuration,dns,schema,admin,settings" in capfd.readouterr().err
+    assert json.loads(deployment.paths.progress.read_text())["step"] == "done"
+
+    files = (deployment.paths.regiond_conf, deployment.paths.rackd_conf, deployment.paths.journal)
+    before = [file.stat() for file in files]
+    began = time.monotonic()
+    assert deployment.start(MAAS_REGION_SECRET=SECRET) == []
+    assert time.monotonic() - began < 0.8
+    assert [file.stat() for file in files] == before
+    assert 'bootstrap.finished phase=bootstrap changed="nothing to do"' in capfd.readouterr().err.replace(
+        'changed="nothing to do" phase=bootstrap', 'phase=bootstrap changed="nothing to do"'
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("password", NASTY.values(), ids=NASTY.keys())
+def test_any_password_works_end_to_end_and_shows_nowhere(
+    deployment: Deployment, password: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deployment.start(POSTGRES_PASSWORD=password, MAAS_ADMIN_PASSWORD=password)
+    assert deployment.regiond_conf()["database_pass"] == password
+    assert deployment.query("SELECT password FROM auth_user", POSTGRES_PASSWORD=password) == [(password,)]
+    assert deployment.start(POSTGRES_PASSWORD=password, MAAS_ADMIN_PASSWORD=password) == []
+    if len(password) > 1:
+        assert password not in capfd.readouterr().err
+        assert password not in json.dumps([call["argv"] for call in deployment.calls()], ensure_ascii=False)
+        assert password not in deployment.paths.journal.read_text()
+
+
+@pytest.mark.process
+def test_dbupgrade_never_hears_the_password_where_others_could_read_it(deployment: Deployment) -> None:
+    deployment.paths.maas_etc.joinpath("regiond.conf").write_text(yaml.safe_dump(VAULT | {"num_workers": 2}))
+    deployment.start()
+    [environ] = [call["environ"] for call in deployment.calls() if call["argv"][2] == "dbupgrade"]
+    assert environ["MAAS_REGION_CONFIG"] == os.fspath(deployment.paths.run / "dbupgrade.conf")
+    assert environ["SQL_PASSWORD"] == REQUIRED["POSTGRES_PASSWORD"]
+    assert not list(deployment.paths.run.glob("dbupgrade.*")), "removed afterwards"
+
+
+@pytest.mark.process
+def test_the_private_files_of_dbupgrade_are_private(deployment: Deployment) -> None:
+    deployment.start()
+    with deployment.connect() as connection:
+        work = bootstrap.Work(
+            settings(), deployment.paths, bootstrap.Maas(settings(), deployment.paths, ""), connection
+        )
+        with schema.private_environment(work) as environ:
+            conf, password_file = Path(environ["MAAS_REGION_CONFIG"]), Path(environ["PGPASSFILE"])
+            assert "database_pass" not in yaml.safe_load(conf.read_text())
+            assert conf.stat().st_mode & 0o777 == password_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.process
+def test_commands_get_a_small_environment_and_the_umask_of_maas_region(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNAP", "never")
+    before = os.umask(0o022)
+    os.umask(before)
+    deployment.start()
+    call = deployment.calls()[0]
+    assert call["umask"] == 0o007
+    assert {"SNAP", "PYTHONPATH"} & call["environ"].keys() == set()
+    assert call["environ"]["HOME"] == os.fspath(deployment.paths.maas_data)
+    assert call["environ"]["USER"] == call["environ"]["LOGNAME"] == "maas"
+    assert os.umask(before) == before
+
+
+@pytest.mark.process
+def test_configuration_files_are_merged_and_private(deployment: Deployment) -> None:
+    deployment.paths.regiond_conf.write_text("num_workers: 2\ndatabase_pass: old\n")
+    deployment.start(MAAS_DEBUG="true")
+    assert deployment.regiond_conf()["num_workers"] == 2
+    assert deployment.regiond_conf()["debug"] is True
+    assert deployment.regiond_conf()["database_host"] == os.fspath(deployment.paths.postgresql_socket)
+    for file in (deployment.paths.regiond_conf, deployment.paths.rackd_conf):
+        assert file.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.process
+def test_a_new_version_of_maas_runs_dbupgrade_and_keeps_what_people_changed(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query("UPDATE maasserver_config SET value = '\"9.9.9.9\"' WHERE name = 'upstream_dns'")
+    deployment.dpkg("1:3.5.14-0ubuntu1")
+    assert deployment.start() == ["showmigrations", "dbupgrade"]
+    assert deployment.query("SELECT value FROM maasserver_config WHERE name = 'upstream_dns'") == [("9.9.9.9",)]
+
+
+@pytest.mark.process
+def test_a_setting_is_applied_again_when_the_environment_changes(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query("UPDATE maasserver_config SET value = 'false' WHERE name = 'boot_images_auto_import'")
+    assert deployment.start(MAAS_DNS_FORWARDER="1.1.1.1") == ["shell"]
+    assert dict(deployment.query("SELECT name, value FROM maasserver_config")) == {
+        "upstream_dns": "1.1.1.1",
+        "boot_images_auto_import": False,
+    }
+
+
+@pytest.mark.process
+def test_an_emptied_database_gets_everything_again(deployment: Deployment) -> None:
+    deployment.start()
+    with as_server_user(), reach.postgres.connect_as_superuser(settings().database, deployment.paths) as superuser:
+        superuser.execute("DROP DATABASE maasdb WITH (FORCE)")
+    assert deployment.start() == ["showmigrations", "dbupgrade", "createadmin", "shell"]
+
+
+@pytest.mark.process
+def test_another_database_is_not_taken_for_the_first(deployment: Deployment) -> None:
+    deployment.start()
+    assert deployment.start(POSTGRES_DB="other") == ["showmigrations", "dbupgrade", "createadmin", "shell"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("step", FIRST)
+def test_a_start_that_failed_in_any_step_is_resumed_there(deployment: Deployment, step: str) -> None:
+    switch = deployment.fails(step if step in ("createadmin", "shell") else "half-way", "broken\n")
+    with pytest.raises(CommandFailed):
+        deployment.start()
+    switch.unlink()
+    commands_run = deployment.start()
+    assert commands_run[-1] == "shell"
+    assert deployment.query("SELECT count(*) FROM auth_user") == [(1,)]
+    assert deployment.query("SELECT count(*) FROM django_migrations") == [(4,)]
+    assert deployment.start() == []
+
+
+@pytest.mark.process
+def test_migrations_that_failed_half_way_are_resumed(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query("DELETE FROM django_migrations WHERE name LIKE '%0001%'")
+    switch = deployment.fails("half-way", "broken\n")
+    with pytest.raises(CommandFailed):
+        deployment.start()
+    assert deployment.query("SELECT count(*) FROM django_migrations") == [(2,)]
+    switch.unlink()
+    assert deployment.start() == ["showmigrations", "dbupgrade"]
+    assert deployment.query("SELECT count(*) FROM django_migrations") == [(4,)]
+
+
+@pytest.mark.process
+def test_progress_is_told_without_knowing_how_many(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deployment.fails("showmigrations", "no plan\n")
+    deployment.start()
+    assert "schema.unplanned" in capfd.readouterr().err
+
+
+def test_progress_counts_what_dbupgrade_prints(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    with psycopg.Connection[Any](psycopg.pq.PGconn.connect(b"host=/nonexistent")) as connection:
+        work = bootstrap.Work(settings(), paths, bootstrap.Maas(settings(), paths, ""), connection)
+    progress, unknown = schema.Progress(work, 514), schema.Progress(work, None)
+    for line in (
+        "Running migrations:",
+        "  Applying a.0001_x... OK",
+        "  Applying a.0002_y...words of a migration",
+        " OK",
+    ):
+        progress.hear(line)
+        unknown.hear(line)
+    assert progress.summary() == "migrating 2/514"
+    assert unknown.summary() == "migrating 2"
+
+
+@pytest.mark.process
+def test_an_existing_administrator_is_left_alone(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query("UPDATE auth_user SET password = 'changed by its owner'")
+    assert deployment.start(MAAS_ADMIN_PASSWORD="something else", MAAS_ADMIN_EMAIL="new@example.com") == []
+    assert deployment.query("SELECT password FROM auth_user") == [("changed by its owner",)]
+
+
+@pytest.mark.process
+def test_an_address_that_belongs_to_somebody_else_is_told(deployment: Deployment) -> None:
+    deployment.start()
+    with pytest.raises(MaasInitError) as refusal:
+        deployment.start(MAAS_ADMIN_USERNAME="second", MAAS_ADMIN_EMAIL="Admin@example.com".lower())
+    assert 'the user admin already has the e-mail address "admin@example.com"' in str(refusal.value)
+    assert "MAAS_ADMIN_USERNAME to admin" in refusal.value.hint
+
+
+@pytest.mark.process
+def test_a_failing_command_is_told_without_secrets(deployment: Deployment) -> None:
+    password = 'it\'s "secret"\\'
+    deployment.fails("dbupgrade", f"Traceback: {password!r} {password} {json.dumps(password)}\n")
+    with pytest.raises(CommandFailed) as failure:
+        deployment.start(POSTGRES_PASSWORD=password)
+    assert "Traceback: '********' ******** \"********\"" in str(failure.value)
+    assert failure.value.__context__ is None
+    assert not list(deployment.paths.run.glob("dbupgrade.*"))
+
+
+@pytest.mark.process
+def test_dns_is_set_up_again_only_when_something_is_missing(deployment: Deployment) -> None:
+    deployment.start()
+    key = deployment.paths.at("/etc/bind/maas/keys.conf.maas")
+    key.write_text("kept")
+    assert deployment.start() == []
+    deployment.paths.at("/etc/bind/maas/named.conf.maas").write_text("")
+    assert deployment.start() == ["setup-dns"]
+    assert key.read_text() == "key"
+
+
+@pytest.mark.process
+def test_a_password_that_changed_is_changed_in_the_embedded_server(deployment: Deployment) -> None:
+    deployment.start()
+    assert deployment.start(POSTGRES_PASSWORD="another") == []
+    assert deployment.regiond_conf()["database_pass"] == "another"
+
+
+@pytest.mark.process
+def test_two_containers_with_one_database_take_turns(deployment: Deployment, capfd: pytest.CaptureFixture[str]) -> None:
+    deployment.start()
+    with deployment.connect() as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (reach.LOCK,))
+        release = threading.Timer(0.5, other.close)
+        release.start()
+        assert deployment.start() == []
+        release.join()
+    assert "turn.awaited" in capfd.readouterr().err
+
+
+@pytest.mark.process
+def test_a_database_that_goes_away_meanwhile_is_said_to_be_unavailable(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query("ALTER TABLE auth_user RENAME TO gone")
+    deployment.query(
+        "CREATE FUNCTION leave() RETURNS boolean LANGUAGE sql AS 'SELECT pg_terminate_backend(pg_backend_pid())'"
+    )
+    deployment.query("CREATE VIEW auth_user AS SELECT 'admin' AS username, leave() AS is_superuser")
+    with pytest.raises(CannotUse):
+        deployment.start()
