@@ -50,6 +50,7 @@ container: .venv test-image ## Tests of the built image in a real Docker engine
 	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container
 
 test-image:
+	tests/tools/engine compose
 	IMAGE=$(TEST_IMAGE) MAAS_SOURCE=simulator TARGET=production tests/tools/image
 
 lock: ## Write requirements*.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)

@@ -5,7 +5,9 @@ Not for PID 1 after hand-over: there only `watch.reap` may wait for children.
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 import threading
 from collections import deque
@@ -44,7 +46,8 @@ def run(
     except OSError as error:
         raise CommandFailed(f"cannot run {argv[0]}: {error.strerror}") from error
     assert process.stdin is not None and process.stdout is not None
-    overdue = threading.Timer(within, process.kill)
+    # The whole session: a helper that outlives the program would keep its output open, and us waiting.
+    overdue = threading.Timer(within, os.killpg, (process.pid, signal.SIGKILL))
     overdue.daemon = True
     overdue.start()
     lines: list[str] = []
@@ -54,9 +57,15 @@ def run(
             process.stdin.close()
         except BrokenPipeError:
             pass  # it ended without reading; its exit status says more
-        for line in process.stdout:
-            lines.append(line.rstrip("\n"))
-            on_line(lines[-1])
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                on_line(lines[-1])
+        except BaseException:
+            # Somebody ends us: what we started must not go on alone, beside the one our successor starts.
+            os.killpg(process.pid, signal.SIGKILL)
+            overdue.cancel()
+            raise
     timed_out = overdue.finished.is_set()
     overdue.cancel()
     if process.returncode != 0:

@@ -4,7 +4,10 @@
     ├── SettingsError             the environment cannot be used             exit 78
     ├── ServiceFileError          a file in supervisord.conf.d cannot be used exit 78
     ├── DatabaseUnavailable       PostgreSQL was not usable in time          exit 75
-    └── CommandFailed             a program we ran ended with an error       exit 1
+    │   └── database.CannotUse    why: its name, its address, the password ...
+    ├── CommandFailed             a program we ran ended with an error       exit 1
+    ├── boot.NotWritable          a volume belongs to somebody else          exit 78
+    └── supervisor.SupervisorError supervisord refused, or is not there      exit 1
 
 Messages begin with "cannot", say what was found and what is wanted; `hint` says what to do about it.
 Only `cli.main` turns an error into an exit code.

@@ -100,6 +100,9 @@ class State:
     desired: Desired
     process: Process = Process.STOPPED
     pid: int = 0
+    """0 when there is no process."""
+    started: int = 0
+    """supervisord's stamp of its last start; 0 when there was none."""
     since: float = 0.0
     """Seconds of uptime at which `process` was entered."""
     exit: str = ""

@@ -1,15 +1,21 @@
-"""The part that runs inside supervisord: wakes it the moment a signal arrives.
+"""The part that runs inside supervisord: wakes it the moment a signal arrives, and ends what a dead service leaves.
 
 Stock supervisord sleeps in poll() for up to a second whatever happens to its children: since Python 3.5 a signal no
 longer ends the call. So a crash is noticed, and a stop acted on, up to two seconds late, and the first service starts
 a second after supervisord itself. Python can write each signal's number into a pipe; with that pipe among the things
-supervisord polls, it wakes at once. Nothing of supervisord is changed.
+supervisord polls, it wakes at once.
+
+When a service's main process dies, supervisord forgets the rest of it: nginx's workers keep the ports, and its
+replacement cannot have them. systemd ends the whole control group; every service of supervisord has a process group.
+
+Nothing of supervisord is changed.
 
 Loaded by `[rpcinterface:maas_init] supervisor.rpcinterface_factory = maas_init.plugin:make`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import Any
@@ -50,10 +56,9 @@ class Wakeup:
 
     def _stopping(self, _event: object) -> None:
         if self._supervisord.options.mood == SupervisorStates.RESTARTING:
-            # A reload closes every descriptor and loads us again.
+            # A reload closes every descriptor, forgets all subscriptions and loads us again.
             signal.set_wakeup_fd(-1)
             self._map.pop(self._read_end, None)
-            events.unsubscribe(events.SupervisorStoppingEvent, self._stopping)
             os.close(self._read_end)
             os.close(self._write_end)
 
@@ -65,6 +70,17 @@ def _somebody_died() -> bool:
         return False
 
 
+def _end_what_is_left(event: Any) -> None:
+    """Kill the process group of a service whose main process has just been buried, before it is started again.
+
+    While any member lives, the kernel gives the group's number to nobody else.
+    """
+    leader = event.process.pid
+    if leader:  # nothing was started; and 0 would mean supervisord's own group
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+
+
 class NoMethods:
     """supervisord wants an object with XML-RPC methods; we have none to offer."""
 
@@ -72,4 +88,6 @@ class NoMethods:
 def make(supervisord: Any, **_options: str) -> NoMethods:
     """Entry point for supervisord."""
     Wakeup(supervisord)
+    for ended in (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent, events.ProcessStateBackoffEvent):
+        events.subscribe(ended, _end_what_is_left)
     return NoMethods()

@@ -10,8 +10,10 @@ import fcntl
 import os
 import pwd
 import shutil
+import signal
 import time
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from . import commands, files, log
@@ -29,6 +31,11 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 HEADER = "# Written by maas-init at every start; changes are lost.\n"
 
+LOCAL = """\
+# Settings of your own for the embedded PostgreSQL; they win over those of maas-init, which never changes this file.
+# For example: shared_buffers = 512MB
+"""
+
 
 def serve(settings: Settings, paths: Paths, *, lock_within: float = 10.0) -> NoReturn:
     """Prepare the data directory and become the server, in the foreground, on a Unix socket only.
@@ -45,6 +52,8 @@ def serve(settings: Settings, paths: Paths, *, lock_within: float = 10.0) -> NoR
             hint="set POSTGRES_HOST to embedded",
         )
     user = _running_user()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     paths.postgresql.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.postgresql_socket.mkdir(parents=True, exist_ok=True)
     _lock(paths.postgresql / "lock", lock_within)
@@ -53,6 +62,8 @@ def serve(settings: Settings, paths: Paths, *, lock_within: float = 10.0) -> NoR
     data = paths.postgresql / str(major)
     if not data.is_dir():
         _create(installed[major], data)
+    if not (paths.postgresql / "local.conf").exists():
+        files.write(paths.postgresql / "local.conf", LOCAL, mode=0o600)
     files.write(data / "postgresql.conf", configuration(settings, paths), mode=0o600)
     files.write(data / "pg_hba.conf", host_based_authentication(), mode=0o600)
     files.write(data / "pg_ident.conf", identity_map(user), mode=0o600)
@@ -60,6 +71,11 @@ def serve(settings: Settings, paths: Paths, *, lock_within: float = 10.0) -> NoR
     log.info("postgresql.started", version=major, data=data)
     server = os.fspath(installed[major] / "postgres")
     os.execve(server, [server, "-D", os.fspath(data)], ENVIRONMENT)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Leave without a traceback when stopped before there is a server; the server has its own ways."""
+    raise SystemExit(128 + number)
 
 
 def _running_user() -> str:
@@ -155,7 +171,7 @@ def configuration(settings: Settings, paths: Paths) -> str:
         "lc_messages": "'C'",
         "timezone": "'UTC'",
         "log_timezone": "'UTC'",
-        "include_if_exists": "'../local.conf'",  # last: later lines win
+        "include": "'../local.conf'",  # last: later lines win
     }
     return HEADER + "".join(f"{name} = {value}\n" for name, value in values.items())
 

@@ -106,7 +106,12 @@ def read(directory: Path, *, roles: Iterable[str], environment: Mapping[str, str
     names = {service.name for service in kept}
     services = tuple(_without_absent(service, names) for service in kept)
     _check_circles(services)
-    files = sorted({origin[service.name] for service in services})
+    listeners = {file for file in sorted(directory.glob("*.conf")) if "[eventlistener:" in file.read_text("utf-8")}
+    if not listeners:
+        raise ServiceFileError(
+            f"cannot use {directory}: no file in it has the health listener's [eventlistener:health]"
+        )
+    files = sorted(listeners | {origin[service.name] for service in services})
     return Catalogue(services=services, files=tuple(files))
 
 

@@ -115,6 +115,13 @@ def _secret(text: str) -> Secret:
     return Secret(text)
 
 
+def _database_password(text: str) -> Secret:
+    # MAAS writes it into Temporal's YAML between double quotes, as it is.
+    if '"' in text or "\\" in text:
+        raise ValueError('holds a " or a \\, which MAAS cannot hand to Temporal')
+    return _secret(text)
+
+
 def _shared_secret(text: str) -> Secret:
     if not re.fullmatch(r"([0-9A-Fa-f]{2}){16,64}", text):
         raise ValueError("is not 32 to 128 hexadecimal digits")
@@ -212,9 +219,9 @@ VARIABLES = (
     ),
     Variable(
         "POSTGRES_PASSWORD",
-        _secret,
+        _database_password,
         "The owner's password.",
-        f"one line of printable characters, at most {LONGEST_SECRET}",
+        f'one line of printable characters, at most {LONGEST_SECRET}, without " and \\',
         required=True,
         secret=True,
     ),

@@ -59,7 +59,8 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == unless:
                 return None
-            raise SupervisorError(f"cannot {method} {' '.join(map(str, arguments))}: {fault.faultString}") from fault
+            # The name of the fault comes first: NO_FILE: can't find command '/usr/sbin/named'.
+            raise SupervisorError(f"supervisord says {fault.faultString}") from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise SupervisorError(f"cannot reach supervisord: {error}") from error
 

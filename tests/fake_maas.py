@@ -1,7 +1,7 @@
 """Stands for the distribution's python3 with MAAS's modules: does to the database what the real commands do.
 
-It is started as `fake_maas.py -m MODULE ARGUMENTS...` and appends what it was given to the file `calls` beside the
-regiond.conf it was pointed to first. A file `fail-COMMAND` there makes a command print its content and fail.
+It is started as `fake_maas.py -m MODULE ARGUMENTS...` and appends what it was given to the file `calls` in its
+home. A file `fail-COMMAND` there makes a command print its content and fail, `fail-COMMAND-half-way` in the middle.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def dbupgrade() -> None:
             print(f"  Applying {migration}...", end="", flush=True)
             connection.execute("INSERT INTO django_migrations (app, name) VALUES (%s, %s)", migration.split("."))
             print(" OK", flush=True)
-            fail("half-way")
+            fail("dbupgrade-half-way")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS auth_user"
             " (username text UNIQUE, email text UNIQUE, password text, is_superuser boolean)"
@@ -105,7 +106,7 @@ def setup_dns() -> None:
     directory = HERE / "../../../etc/bind/maas"
     for name in ("keys.conf.maas", "rndc.conf.maas", "named.conf.rndc.maas"):
         (directory / name).write_text("key")
-    fail("half-way")
+    fail("setup-dns-half-way")
     for name in ("named.conf.options.inside.maas", "named.conf.maas"):
         (directory / name).write_text("blank")
 
@@ -123,6 +124,9 @@ def main() -> None:
         print(json.dumps({"argv": sys.argv[1:], "environ": dict(os.environ), "umask": umask}), file=stream)
     command = sys.argv[3]
     fail(command)
+    if (HERE / f"hang-{command}").exists():
+        (HERE / f"hang-{command}").unlink()
+        time.sleep(30)
     commands = (showmigrations, dbupgrade, createadmin, shell, setup_dns)
     {each.__name__.replace("_", "-"): each for each in commands}[command]()
 

@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Here, because the user that runs the server may not be able to read the modules that are imported later.
+import structlog  # noqa: F401
+
 from maas_init import database, postgresql
 from maas_init.database import CannotUse, Connection
 from maas_init.paths import Paths

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from fix_postgresql import SERVER_USER, Server, settings, until
 
@@ -51,7 +52,7 @@ def test_configuration_listens_on_the_socket_only() -> None:
     assert "listen_addresses = ''\n" in text
     assert "port = 5433\n" in text
     assert "unix_socket_directories = '/it''s/run/postgresql'\n" in text
-    assert text.splitlines()[-1].startswith("include_if_exists")
+    assert text.splitlines()[-1] == "include = '../local.conf'"
 
 
 def test_who_runs_the_server_is_superuser_and_others_give_a_password() -> None:
@@ -108,6 +109,21 @@ def test_a_first_start_that_was_cut_off_is_taken_up_again(server: Server) -> Non
         os.chown(path, SERVER_USER, -1)
     server.start()
     assert not left.exists()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_first_start_may_be_stopped_at_any_moment(server: Server, number: signal.Signals) -> None:
+    server.pid = server.spawn(settings())
+    until(lambda: bool(list(server.paths.postgresql.glob(".*.new/PG_VERSION"))))
+    assert server.stop(number) != 0
+    until(lambda: not initdb_runs_below(server.root))
+    server.start()
+
+
+def initdb_runs_below(root: Path) -> bool:
+    told = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return any("initdb" in line and os.fspath(root) in line for line in told)
 
 
 @pytest.mark.process

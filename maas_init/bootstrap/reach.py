@@ -10,7 +10,7 @@ from .. import database as postgres
 from .. import log
 from ..database import CannotUse, Cause, Connection
 from ..paths import Paths
-from ..settings import Settings
+from ..settings import Database, Settings
 from .work import tell
 
 LOCK = 0x6D6161732D696E69
@@ -49,43 +49,49 @@ def database(settings: Settings, paths: Paths) -> Connection:
 
 
 def _connect(settings: Settings, paths: Paths) -> Connection:
+    wanted = settings.database
+    if wanted.embedded:
+        _make_missing(wanted, paths)
     try:
-        connection = postgres.connect(settings.database, paths)
+        connection = postgres.connect(wanted, paths)
     except CannotUse as failure:
-        to_make = (Cause.AUTHENTICATION, Cause.MISSING_DATABASE)
-        if not settings.database.embedded or failure.cause not in to_make:
+        if not wanted.embedded or failure.cause is not Cause.AUTHENTICATION:
             raise
-        _make(settings, paths)
-        connection = postgres.connect(settings.database, paths)
+        _change_password(wanted, paths)
+        connection = postgres.connect(wanted, paths)
     try:
-        postgres.require_usable(connection, settings.database, paths)
+        postgres.require_usable(connection, wanted, paths)
     except CannotUse:
         connection.close()
         raise
     return connection
 
 
-def _make(settings: Settings, paths: Paths) -> None:
-    """Make the role, its password and the database what the settings say, on the embedded server."""
-    wanted = settings.database
+def _make_missing(wanted: Database, paths: Paths) -> None:
+    """Make the role and the database on the embedded server, each if there is none of that name."""
+    role, name = sql.Identifier(wanted.user), sql.Identifier(wanted.name)
     with postgres.connect_as_superuser(wanted, paths) as superuser:
-        role = sql.Identifier(wanted.user)
-        # Only what the server keeps of a password is sent, so that no log or view of statements can show it.
-        verifier = superuser.pgconn.encrypt_password(
-            wanted.password.reveal().encode(), wanted.user.encode(), b"scram-sha-256"
-        )
-        verb = "ALTER" if _exists(superuser, "SELECT 1 FROM pg_roles WHERE rolname = %s", wanted.user) else "CREATE"
-        superuser.execute(
-            sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(sql.SQL(verb), role, sql.Literal(verifier.decode()))
-        )
-        log.bound(phase="bootstrap").info("role.prepared", role=wanted.user, new=verb == "CREATE")
+        if not _exists(superuser, "SELECT 1 FROM pg_roles WHERE rolname = %s", wanted.user):
+            superuser.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, _verifier(superuser, wanted)))
+            log.bound(phase="bootstrap").info("role.created", role=wanted.user)
         if not _exists(superuser, "SELECT 1 FROM pg_database WHERE datname = %s", wanted.name):
             superuser.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
-                    sql.Identifier(wanted.name), role
-                )
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(name, role)
             )
             log.bound(phase="bootstrap").info("database.created", name=wanted.name, owner=wanted.user)
+
+
+def _change_password(wanted: Database, paths: Paths) -> None:
+    with postgres.connect_as_superuser(wanted, paths) as superuser:
+        role = sql.Identifier(wanted.user)
+        superuser.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, _verifier(superuser, wanted)))
+    log.bound(phase="bootstrap").info("password.changed", role=wanted.user)
+
+
+def _verifier(connection: Connection, wanted: Database) -> sql.Literal:
+    """Return what the server keeps of the password; sent instead, no log or view of statements can show it."""
+    password, user = wanted.password.reveal().encode(), wanted.user.encode()
+    return sql.Literal(connection.pgconn.encrypt_password(password, user, b"scram-sha-256").decode())
 
 
 def _exists(connection: Connection, query: str, name: str) -> bool:

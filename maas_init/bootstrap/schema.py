@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from .. import files, log
 from ..database import Connection
 from ..errors import CommandFailed
+from ..paths import Paths
+from ..settings import Settings
 from . import configuration, journal
 from .work import Work, tell
 
@@ -42,8 +42,8 @@ def upgrade(work: Work) -> bool:
     tell(work.paths, "schema", "counting migrations")
     pending = _pending(work)
     logger.info("schema.started", version=version, applied=len(present), pending="?" if pending is None else pending)
-    progress = Progress(work, pending)
-    with private_environment(work) as environ:
+    progress = Progress(work.paths, pending)
+    with private_environment(work.settings, work.paths) as environ:
         work.maas.run("django", "dbupgrade", environ=environ, on_line=progress.hear, within=LONGEST)
     journal.note(work.paths, schema=fingerprint(version, rows(work.connection)))
     logger.info("schema.finished", applied=progress.done, seconds=time.monotonic() - began)
@@ -52,12 +52,11 @@ def upgrade(work: Work) -> bool:
 
 def rows(connection: Connection) -> list[tuple[Any, ...]]:
     """Return Django's own record of migrations: application, name, time; empty before the first."""
-    try:
-        return connection.execute(
-            "SELECT app, name, extract(epoch from applied)::text FROM django_migrations ORDER BY app, name, applied"
-        ).fetchall()
-    except psycopg.errors.UndefinedTable:
+    if connection.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,):
         return []
+    return connection.execute(
+        "SELECT app, name, extract(epoch from applied)::text FROM django_migrations ORDER BY app, name, applied"
+    ).fetchall()
 
 
 def package_version(status: Path) -> str:
@@ -89,8 +88,8 @@ def _pending(work: Work) -> int | None:
 class Progress:
     """Hears what dbupgrade prints and tells how far it is."""
 
-    def __init__(self, work: Work, pending: int | None) -> None:
-        self._work = work
+    def __init__(self, paths: Paths, pending: int | None) -> None:
+        self._paths = paths
         self._pending = pending
         self._told = self._logged = time.monotonic()
         self.done = 0
@@ -100,10 +99,10 @@ class Progress:
         self.done += bool(applied)
         now = time.monotonic()
         if line.startswith("Running Temporal"):
-            tell(self._work.paths, "schema", "preparing Temporal's tables")
+            tell(self._paths, "schema", "preparing Temporal's tables")
         elif applied and now - self._told >= TELL_EVERY:
             self._told = now
-            tell(self._work.paths, "schema", self.summary())
+            tell(self._paths, "schema", self.summary())
         if applied and now - self._logged >= LOG_EVERY:
             self._logged = now
             log.bound(phase="bootstrap").info("schema.advanced", progress=self.summary(), migration=applied[1])
@@ -114,26 +113,26 @@ class Progress:
 
 
 @contextmanager
-def private_environment(work: Work) -> Iterator[dict[str, str]]:
+def private_environment(settings: Settings, paths: Paths) -> Iterator[dict[str, str]]:
     """Yield an environment in which dbupgrade reaches the database without knowing the password.
 
     What Django knows, dbupgrade puts on temporal-sql-tool's command line, where every process can read it. So it gets
     a configuration without password (and without Vault, from which MAAS would fetch it); PostgreSQL's library finds
     it in a file of its own, the tool in its environment, both readable by this user only.
     """
-    database, paths = work.settings.database, work.paths
     present = configuration.load(paths.regiond_conf)
     kept = {key: value for key, value in present.items() if not key.startswith("vault_")}
-    wanted = configuration.for_region(work.settings, paths, kept)
+    wanted = configuration.for_region(settings, paths, kept)
     without_password = {key: value for key, value in {**kept, **wanted}.items() if key != "database_pass"}
+    password = settings.database.password.reveal()
     conf, password_file = paths.run / "dbupgrade.conf", paths.run / "dbupgrade.pgpass"
     try:
         files.write(conf, configuration.dump(without_password), mode=0o600)
-        files.write(password_file, pgpass(database.password.reveal()), mode=0o600)
+        files.write(password_file, pgpass(password), mode=0o600)
         yield {
             "MAAS_REGION_CONFIG": os.fspath(conf),
             "PGPASSFILE": os.fspath(password_file),
-            "SQL_PASSWORD": database.password.reveal(),
+            "SQL_PASSWORD": password,
         }
     finally:
         conf.unlink(missing_ok=True)

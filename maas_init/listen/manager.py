@@ -145,9 +145,9 @@ class Manager:
 
     def _note(self, state: State, info: ProcessInfo, now: float) -> None:
         name = state.service.name
-        if (info.process, info.pid) != (state.process, state.pid):
-            if info.pid and info.pid != state.pid:
-                state.restarts += bool(state.pid)
+        if (info.process, info.pid, info.started) != (state.process, state.pid, state.started):
+            if info.pid not in (0, state.pid):
+                state.restarts += bool(state.started)
                 state.health = Health()
             if not info.process.alive:
                 state.health = Health()
@@ -155,7 +155,7 @@ class Manager:
                 if state.service.oneshot and info.exit_status:
                     state.exit += f" ({publish.progress(self._where)})"
                 self._count_failure(state, info, now)
-            state.process, state.pid, state.since = info.process, info.pid or state.pid, now
+            state.process, state.pid, state.started, state.since = info.process, info.pid, info.started, now
         if name in self._busy or self.stopping:
             return
         if state.desired.on and info.process is Process.STOPPED and info.started:
@@ -168,9 +168,13 @@ class Manager:
     def _count_failure(self, state: State, info: ProcessInfo, now: float) -> None:
         badly = state.service.oneshot and info.process is Process.EXITED and info.exit_status != 0
         if info.process is Process.FATAL or badly:
-            state.failed += 1
-            state.retry_at = now + decide.retry_delay(state.failed)
-            self._log.error("service.failed", service=state.service.name, how=state.exit, times=state.failed)
+            self._failed(state, state.exit, now)
+
+    def _failed(self, state: State, how: str, now: float) -> None:
+        state.exit = how
+        state.failed += 1
+        state.retry_at = now + decide.retry_delay(state.failed)
+        self._log.error("service.failed", service=state.service.name, how=how, times=state.failed)
 
     # What is wanted.
 
@@ -183,7 +187,10 @@ class Manager:
         if on:
             # Whoever asks anew gets a try at once, whatever happened before.
             state.failed, state.retry_at = 0, 0.0
-        self._off_seen.discard(name)
+        if on or state.process.alive:
+            self._off_seen.discard(name)
+        else:
+            self._off_seen.add(name)
         self._wake.set()
 
     async def changed(self) -> None:
@@ -218,7 +225,7 @@ class Manager:
             try:
                 await action(name)
             except SupervisorError as error:
-                self._log.warning("service.action_failed", service=name, reason=str(error))
+                self._failed(self.states[name], str(error), uptime())
             finally:
                 self._busy.discard(name)
                 self._look_again()
@@ -335,6 +342,6 @@ def _first_state(service: Service, before: dict[str, Desired]) -> State:
 def _ending(info: ProcessInfo) -> str:
     how = "ended by a signal" if info.exit_status < 0 else f"exited with {info.exit_status}"
     if info.spawn_error.startswith("Exited too quickly"):
-        return f"{how} right after its start"
+        return "ended right after its start"  # supervisord forgets with what status
     # supervisord could not even start it, or has nothing to add.
     return how if info.spawn_error.startswith("Bad exit code") else info.spawn_error or how

@@ -45,7 +45,10 @@ class Publisher:
     def publish(self, picture: Picture) -> None:
         """Tell how everything is."""
         summary = _summary(self._where, picture)
-        said = (picture.level, summary, *picture.levels.items(), *(s.desired for s in picture.states.values()))
+        said = (
+            *(picture.level, summary, *picture.levels.items()),
+            *((state.desired, state.process, state.pid, state.failed) for state in picture.states.values()),
+        )
         if said == self._said and picture.now < self._at + SIGN_OF_LIFE_EVERY:
             return
         self._said, self._at = said, picture.now
@@ -92,7 +95,7 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
         "why": health.explain(state, picture.levels),
         "critical": state.service.critical,
         "process": None if state.service.watched_only else state.process.value,
-        "pid": state.pid if state.process.alive else None,
+        "pid": state.pid or None,
         "since": round(state.since, 1),
         "restarts": state.restarts,
         "failed": state.failed,

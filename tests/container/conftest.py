@@ -1,0 +1,42 @@
+"""Fixtures of the container tests: an image, a network with no way out, containers that are removed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from . import docker
+from .docker import Container
+
+Run = Callable[..., Container]
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    return docker.image()
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[str]:
+    """A bridge without masquerading: name servers and clocks of the world are out of reach."""
+    name = f"maas-init-test-{secrets.token_hex(4)}"
+    docker.docker("network", "create", "-o", "com.docker.network.bridge.enable_ip_masquerade=false", name)
+    yield name
+    docker.docker("network", "rm", name, check=False)
+
+
+@pytest.fixture(scope="module")
+def new(image: str, network: str) -> Iterator[Run]:
+    """Make containers of the image; they are removed at the end of the module."""
+    made: list[Container] = []
+
+    def make(*options: str, **settings: str) -> Container:
+        container = Container(image, network, docker.SETTINGS | settings, options)
+        made.append(container)
+        return container
+
+    yield make
+    for container in made:
+        container.remove()

@@ -1,0 +1,231 @@
+"""One container, started once with the embedded database: everything is there, answers, and heals."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+from .docker import ADMIN_PASSWORD, POSTGRES_PASSWORD, Container, host_pids, until
+
+pytestmark = pytest.mark.container
+
+SECRETS = (POSTGRES_PASSWORD, ADMIN_PASSWORD)
+
+RUNNING = {
+    *("health", "postgresql", "bind9", "http", "proxy", "syslog", "ntp"),
+    *("regiond", "apiserver", "temporal", "temporal-worker", "rackd", "agent"),
+}
+NOT_RUNNING = {"bootstrap", "dhcpd", "dhcpd6"}
+
+
+class ArgumentWatch(threading.Thread):
+    """Reads the command line of every process of a container, over and over, from its first moment."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(daemon=True)
+        self._container = container
+        self.ended = threading.Event()
+        self.seen: set[bytes] = set()
+
+    def run(self) -> None:
+        while not self.ended.is_set():
+            for pid in host_pids(self._container):
+                try:
+                    self.seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
+                except OSError:
+                    continue
+
+
+@pytest.fixture(scope="module")
+def watch_and_container(new: Run) -> Iterator[tuple[ArgumentWatch, Container]]:
+    container = new().run()
+    watch = ArgumentWatch(container)
+    watch.start()
+    container.until_healthy()
+    # rackd asks for the agent when it has written its configuration.
+    until(lambda: set(container.processes()) == RUNNING, "every service")
+    container.until_healthy()
+    watch.ended.set()
+    watch.join()
+    yield watch, container
+
+
+@pytest.fixture(scope="module")
+def maas(watch_and_container: tuple[ArgumentWatch, Container]) -> Container:
+    return watch_and_container[1]
+
+
+def test_supervisorctl_shows_every_service_by_maas_own_name(maas: Container) -> None:
+    lines = maas.execute("supervisorctl", "status", check=False).splitlines()
+
+    assert {line.split()[0] for line in lines} == RUNNING | NOT_RUNNING
+    assert set(maas.processes()) == RUNNING
+
+
+def test_no_process_runs_as_root(maas: Container) -> None:
+    for pid in host_pids(maas):
+        status = Path(f"/proc/{pid}/status").read_text()
+        uids = next(line.split()[1:] for line in status.splitlines() if line.startswith("Uid:"))
+        assert set(uids) == {"568"}, status
+
+
+def test_named_answers_for_the_zone_of_maas(maas: Container) -> None:
+    answer = subprocess.run(
+        ("dig", "+short", "+time=5", f"@{maas.address()}", "maas", "SOA"), stdout=subprocess.PIPE, text=True, check=True
+    )
+
+    assert len(answer.stdout.split()) == 7, answer.stdout
+
+
+def test_the_api_answers_on_port_5240(maas: Container) -> None:
+    with urllib.request.urlopen(f"http://{maas.port('5240/tcp')}/MAAS/api/2.0/version/", timeout=30) as answer:
+        assert json.load(answer)["version"]
+
+
+def test_squid_passes_a_request_on(maas: Container) -> None:
+    through_squid = urllib.request.ProxyHandler({"http": f"http://{maas.port('8000/tcp')}"})
+    opener = urllib.request.build_opener(through_squid)
+
+    with opener.open(f"http://{maas.address()}:5240/MAAS/api/2.0/version/", timeout=30) as answer:
+        assert json.load(answer)["version"]
+        assert "squid" in answer.headers["Via"]
+
+
+def test_rsyslogd_takes_a_line_and_the_container_s_log_shows_it(maas: Container) -> None:
+    host, _, port = maas.port("5247/tcp").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as line:
+        line.sendall(b"<13>Nov 22 22:22:22 node7 kernel: is this heard?\n")
+
+    until(lambda: "is this heard?" in maas.logs(), "the line in the log")
+
+
+def test_what_maas_logs_for_people_is_in_the_container_s_log(maas: Container) -> None:
+    assert "maas.service_monitor" in maas.logs()
+
+
+def test_chronyd_answers(maas: Container) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(30)
+        client.sendto(struct.pack("!B47x", 0x23), (maas.address(), 123))
+        assert client.recv(1024)[0] & 7 == 4
+
+
+def test_the_administrator_can_log_in(maas: Container) -> None:
+    form = urllib.parse.urlencode({"username": "admin", "password": ADMIN_PASSWORD}).encode()
+    url = f"http://{maas.port('5240/tcp')}/MAAS/accounts/authenticate/"
+
+    with urllib.request.urlopen(url, data=form, timeout=30) as answer:
+        assert json.load(answer)["token_key"]
+
+
+def test_no_image_import_was_started(maas: Container) -> None:
+    assert "it is disabled" in maas.logs()
+
+
+def test_secrets_are_in_no_argument_list(watch_and_container: tuple[ArgumentWatch, Container]) -> None:
+    watch, _ = watch_and_container
+
+    assert any(b"dbupgrade" in line for line in watch.seen), "the watch saw nothing of the bootstrap"
+    assert any(b"createadmin" in line for line in watch.seen)
+    for line in watch.seen:
+        for secret in SECRETS:
+            assert secret.encode() not in line
+
+
+def test_secrets_are_in_no_log_line(maas: Container) -> None:
+    logs = maas.logs()
+
+    for secret in SECRETS:
+        assert secret not in logs
+
+
+def test_secrets_are_in_no_world_readable_file(maas: Container) -> None:
+    script = r"""
+import os, sys
+secrets = [bytes.fromhex(word) for word in sys.argv[1:]]
+for top, directories, names in os.walk("/", followlinks=False):
+    if top == "/":
+        directories[:] = [each for each in directories if each not in ("proc", "sys", "dev", "usr", "opt")]
+    for name in names:
+        path = os.path.join(top, name)
+        try:
+            if not os.path.isfile(path) or os.path.islink(path) or not os.stat(path).st_mode & 0o007:
+                continue
+            with open(path, "rb") as stream:
+                content = stream.read()
+        except OSError:
+            continue
+        print("read", path)
+        if any(secret in content for secret in secrets):
+            print("LEAK", path)
+"""
+    argv = [secret.encode().hex() for secret in SECRETS]
+    found = maas.execute("python3", "-", *argv, user="0", stdin=script).splitlines()
+
+    assert "read /run/maas-init/status.json" in found, "the search looked nowhere"
+    assert [line for line in found if line.startswith("LEAK")] == []
+
+
+def test_secrets_are_in_no_environment_but_that_of_process_1(maas: Container) -> None:
+    first = int(maas.inspect(".State.Pid"))
+    for pid in host_pids(maas):
+        if pid != first:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            for secret in SECRETS:
+                assert secret.encode() not in environment, Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_thousand_orphans_leave_no_zombie(maas: Container) -> None:
+    maas.execute("sh", "-c", "i=0; while [ $i -lt 1000 ]; do (sleep 0.01 &); i=$((i+1)); done")
+
+    def zombies() -> list[int]:
+        found = []
+        for pid in host_pids(maas):
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+            except OSError:
+                continue
+            if stat.rpartition(") ")[2].startswith("Z"):
+                found.append(pid)
+        return found
+
+    until(lambda: "sleep 0.01" not in maas.execute("ps", "-eo", "args"), "the end of the orphans")
+    until(lambda: not zombies(), "the end of the zombies")
+
+
+@pytest.mark.parametrize("service", sorted(RUNNING))
+def test_a_killed_service_comes_back_and_the_others_stay(maas: Container, service: str) -> None:
+    maas.until_healthy()
+    before = maas.processes()
+    maas.execute("kill", "-9", str(before[service]))
+
+    until(lambda: maas.processes().get(service, before[service]) != before[service], f"a new {service}")
+    until(lambda: set(maas.processes()) == RUNNING, "every service")
+    maas.until_healthy()
+
+    # rackd takes the agent with it, as its unit says; regiond restarts what it writes a configuration for.
+    touched = {service} | {"rackd": {"agent"}, "regiond": {"syslog", "ntp"}}.get(service, set())
+    after = maas.processes()
+    assert {name for name in RUNNING if before[name] != after[name]} <= touched
+
+
+def test_an_operator_s_stop_is_respected(maas: Container) -> None:
+    maas.until_healthy()
+    maas.execute("supervisorctl", "stop", "proxy")
+    until(lambda: maas.status()["services"]["proxy"]["level"] == "off", "proxy off")
+
+    assert "operator wants it off" in maas.execute("maas-init", "why", "proxy")
+    assert "proxy" not in maas.processes()
+
+    maas.execute("supervisorctl", "start", "proxy")
+    maas.until_healthy()

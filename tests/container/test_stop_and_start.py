@@ -1,0 +1,63 @@
+"""Stopping is quick, clean and told; starting again changes nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from .conftest import Run
+from .docker import docker
+
+pytestmark = pytest.mark.container
+
+
+def test_stop_is_clean_and_a_second_start_changes_nothing(new: Run) -> None:
+    maas = new().run()
+    maas.until_healthy()
+    users = maas.sql("SELECT id, username, email, password, date_joined FROM auth_user ORDER BY id")
+    migrations = maas.sql("SELECT app, name, applied FROM django_migrations ORDER BY id")
+    identity = maas.execute("cat", "/var/lib/maas/maas_id")
+    assert "admin@example.com" in users
+
+    began = time.monotonic()
+    docker("stop", "--time", "60", maas.name)
+    seconds = time.monotonic() - began
+    first_log = maas.logs()
+
+    assert maas.inspect(".State.ExitCode") == 0
+    assert not maas.inspect(".State.OOMKilled")
+    assert seconds < 10, "docker stop kills after 10 s"
+    assert "database system is shut down" in first_log
+    assert "asked to stop" in first_log
+
+    docker("start", maas.name)
+    maas.until_healthy()
+    second_log = maas.logs().removeprefix(first_log)
+
+    assert "not properly shut down" not in second_log
+    assert "Applying" not in second_log
+    assert "schema.started" not in second_log
+    assert "admin.created" not in second_log
+    assert 'changed="nothing to do"' in second_log
+    assert maas.sql("SELECT id, username, email, password, date_joined FROM auth_user ORDER BY id") == users
+    assert maas.sql("SELECT app, name, applied FROM django_migrations ORDER BY id") == migrations
+    assert maas.execute("cat", "/var/lib/maas/maas_id") == identity
+
+
+def test_a_container_killed_during_its_first_start_ends_healthy(new: Run) -> None:
+    maas = new().run()
+    docker("kill", maas.name)
+    for _ in range(3):
+        docker("start", maas.name)
+        docker("kill", maas.name)
+
+    docker("start", maas.name)
+    maas.until_healthy()
+
+    assert maas.sql("SELECT count(*) FROM auth_user WHERE is_superuser AND username = 'admin'").strip() == "1"
+
+
+def test_another_command_is_run_as_it_is(image: str) -> None:
+    assert docker("run", "--rm", image, "sh", "-c", "id -u; id -g; echo $0").split() == ["568", "568", "sh"]
+    assert "PostgreSQL" in docker("run", "--rm", image, "bash", "-c", "psql --version")

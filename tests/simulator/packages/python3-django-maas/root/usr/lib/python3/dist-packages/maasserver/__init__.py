@@ -1,0 +1,1 @@
+"""SIMULATOR of maasserver: test equipment of maas-init."""

@@ -1,0 +1,1 @@
+"""The HTTP API, as far as an init and its tests need it."""

@@ -1,0 +1,3 @@
+from maasserver.local_config import Reset as Command
+
+__all__ = ["Command"]

@@ -1,0 +1,1 @@
+"""SIMULATOR of the API token library."""

@@ -1,0 +1,1 @@
+"""SIMULATOR of MAAS's provisioningserver: test equipment of maas-init."""

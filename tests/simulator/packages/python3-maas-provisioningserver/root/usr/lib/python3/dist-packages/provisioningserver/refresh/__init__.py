@@ -1,0 +1,1 @@
+"""Scripts that look at a controller, run through `sudo -E`."""

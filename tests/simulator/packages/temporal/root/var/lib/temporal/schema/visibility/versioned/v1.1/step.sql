@@ -1,0 +1,1 @@
+CREATE TABLE simulated_1 (id bigserial PRIMARY KEY);

@@ -1,0 +1,1 @@
+CREATE TABLE simulated_2 (id bigserial PRIMARY KEY);
