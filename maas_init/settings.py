@@ -163,17 +163,18 @@ def _forwarders(text: str) -> tuple[str, ...]:
     if text.lower() == "none":
         return ()
     addresses = text.replace(",", " ").split()
-    for address in addresses:
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise ValueError("is not a list of IP addresses") from None
-    return tuple(addresses)
+    try:
+        checked = tuple(str(ipaddress.ip_address(address)) for address in addresses)
+    except ValueError:
+        raise ValueError("is not a list of IP addresses") from None
+    if not checked:
+        raise ValueError("holds no IP address")
+    return checked
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one variable: `name` `what` (give `wanted`)."""
+    """What is wrong with one variable: `name`: `what` (give `wanted`)."""
 
     name: str
     what: str
@@ -339,7 +340,7 @@ class Settings:
     def from_values(cls, raw: Mapping[str, str], problems: Sequence[Problem] = ()) -> Settings:
         """Parse the texts of the variables that are set; `problems` are those already found (see `values`)."""
         parsed: dict[str, Any] = {}
-        told = {problem.name for problem in problems}
+        told = {problem.name.removesuffix("_FILE") for problem in problems}
         problems = list(problems)
         for variable in VARIABLES:
             text = raw.get(variable.name) or variable.default
@@ -381,7 +382,10 @@ class Settings:
         Raises SettingsError when the file is missing or not ours.
         """
         try:
-            return cls.from_values(json.loads(file.read_text(encoding="utf-8")))
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+                raise ValueError("it is not an object of texts")
+            return cls.from_values(found)
         except (OSError, ValueError) as error:
             raise SettingsError(
                 f"cannot read the settings of this container from {file}: {error}",
@@ -404,7 +408,8 @@ def values(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
                 found[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-                problems.append(Problem(name, f'_FILE: cannot read "{file}": {reason}', "the path of a readable file"))
+                what = f"cannot be read from {_quoted(file)}: {reason}"
+                problems.append(Problem(f"{name}_FILE", what, "the path of a readable file"))
     return found, problems
 
 
@@ -419,5 +424,9 @@ def _shape(variable: Variable, text: str) -> str:
     if variable.secret:
         return f"the value of {len(text)} characters"
     text = re.sub(r"(?<=:)[^:@/]+(?=@)", "********", text)  # a password inside a URL
-    shown = json.dumps(text[:60], ensure_ascii=False)
-    return shown if len(text) <= 60 else f"{shown} ... ({len(text)} characters)"
+    return _quoted(text) if len(text) <= 60 else f"{_quoted(text[:60])} ... ({len(text)} characters)"
+
+
+def _quoted(text: str) -> str:
+    """Return `text` between double quotes, with what cannot be printed escaped."""
+    return '"' + repr(text)[1:-1] + '"'

@@ -19,8 +19,8 @@ from maas_init.errors import ExitCode
 pytestmark = pytest.mark.process
 
 SECRETS = {
-    "POSTGRES_PASSWORD": 'p%(x)s"q\'u$o t\\e😀',
-    "MAAS_ADMIN_PASSWORD": "unheard-of-administrator",
+    "POSTGRES_PASSWORD": "p%(x)s'q u$o t`e😀",
+    "MAAS_ADMIN_PASSWORD": 'unheard-of "administrator" \\',
     "MAAS_REGION_SECRET": "0123456789abcdef0123456789abcdef",
 }
 

@@ -145,6 +145,8 @@ class Manager:
 
     def _note(self, state: State, info: ProcessInfo, now: float) -> None:
         name = state.service.name
+        # A listener that has just started does not know how it came to be stopped: not by itself.
+        ran = state.process.alive or state.process is Process.BACKOFF or not state.started
         if (info.process, info.pid, info.started) != (state.process, state.pid, state.started):
             if info.pid not in (0, state.pid):
                 state.restarts += bool(state.started)
@@ -158,7 +160,7 @@ class Manager:
             state.process, state.pid, state.started, state.since = info.process, info.pid, info.started, now
         if name in self._busy or self.stopping:
             return
-        if state.desired.on and info.process is Process.STOPPED and info.started:
+        if state.desired.on and ran and info.process is Process.STOPPED and info.started:
             self.want(name, on=False, owner="operator", reason="stopped with supervisorctl")
         elif not state.desired.on and not info.process.alive:
             self._off_seen.add(name)

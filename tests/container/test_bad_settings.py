@@ -80,6 +80,7 @@ def test_a_database_that_never_answers_ends_with_75(new: Run, host: str, cause: 
 
 def test_secrets_may_come_from_files(new: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
     secrets = tmp_path_factory.mktemp("secrets")
+    secrets.chmod(0o755)
     for name in ("POSTGRES_PASSWORD", "MAAS_ADMIN_PASSWORD"):
         (secrets / name).write_text(SETTINGS[name] + "\n")
     maas = new(

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from maas_init import files
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_file_is_written_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    assert files.write(path, "text\n", mode=0o600)
+    assert (path.read_text(), mode(path)) == ("text\n", 0o600)
+
+
+def test_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        files.write(tmp_path / "a", "text")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "a") == 0o644
+
+
+def test_unchanged_file_is_not_rewritten(tmp_path: Path) -> None:
+    files.write(tmp_path / "a", "text")
+    before = (tmp_path / "a").stat()
+    assert not files.write(tmp_path / "a", "text")
+    after = (tmp_path / "a").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize(("text", "new_mode"), [("other", 0o644), ("text", 0o600)])
+def test_other_content_or_mode_is_a_change(text: str, new_mode: int, tmp_path: Path) -> None:
+    files.write(tmp_path / "a", "text")
+    assert files.write(tmp_path / "a", text, mode=new_mode)
+    assert ((tmp_path / "a").read_text(), mode(tmp_path / "a")) == (text, new_mode)
+
+
+def test_file_that_is_not_text_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\xff\xfe")
+    assert files.write(tmp_path / "a", "text")
+    assert (tmp_path / "a").read_text() == "text"
+
+
+def test_reader_sees_the_old_content_or_the_new_never_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    whole = {letter * 200_000 for letter in "ab"}
+    files.write(path, "a" * 200_000)
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(50):
+        for letter in "ba":
+            files.write(path, letter * 200_000, sync=False)
+    done.set()
+    reader.join()
+    assert seen <= whole
+
+
+def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
+    files.write(tmp_path / "a", "old")
+    with pytest.raises(UnicodeEncodeError):
+        files.write(tmp_path / "a", "new \udcff")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_directory_in_the_way_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match="a"):
+        files.write(tmp_path / "a", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_secret_is_never_readable_by_others_not_even_while_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").chmod(0o644)
+    files.write(tmp_path / "a", "secret", mode=0o600)
+    assert mode(tmp_path / "a") == 0o600
+
+
+def test_leftover_of_a_killed_writer_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / f".a.{os.getpid()}").write_text("half")
+    assert files.write(tmp_path / "a", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None, True], "ü": "😀\n"}
+    files.write_json(tmp_path / "a", value)
+    assert files.read_json(tmp_path / "a") == value
+    assert json.loads((tmp_path / "a").read_text()) == value
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"a": 1', b"\xff"])
+def test_missing_or_broken_json_is_none(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "a").write_bytes(content)
+    assert files.read_json(tmp_path / "a") is None
+
+
+# Filling an empty volume.
+
+
+@pytest.fixture
+def skeleton(tmp_path: Path) -> Path:
+    packaged = tmp_path / "skeleton"
+    (packaged / "http").mkdir(parents=True)
+    (packaged / "http").chmod(0o750)
+    (packaged / "http" / "nginx.conf").write_text("packaged")
+    (packaged / "http" / "nginx.conf").chmod(0o640)
+    (packaged / "link").symlink_to("http/nginx.conf")
+    (packaged / "dangling").symlink_to("/nonexistent")
+    return packaged
+
+
+def test_empty_volume_gets_everything_with_its_mode(skeleton: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    added = files.fill(skeleton, volume)
+    assert sorted(path.relative_to(volume).as_posix() for path in added) == [
+        *("dangling", "http", "http/nginx.conf", "link"),
+    ]
+    assert (volume / "http" / "nginx.conf").read_text() == "packaged"
+    assert (mode(volume / "http"), mode(volume / "http" / "nginx.conf")) == (0o750, 0o640)
+    assert (volume / "link").readlink() == Path("http/nginx.conf")
+    assert (volume / "dangling").is_symlink()
+
+
+def test_what_exists_is_not_touched(skeleton: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    (volume / "http").mkdir(parents=True)
+    (volume / "http" / "nginx.conf").write_text("the operator's")
+    (volume / "link").symlink_to("/elsewhere")
+    assert [path.name for path in files.fill(skeleton, volume)] == ["dangling"]
+    assert (volume / "http" / "nginx.conf").read_text() == "the operator's"
+    assert (volume / "link").readlink() == Path("/elsewhere")
+
+
+def test_full_volume_gets_nothing(skeleton: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    files.fill(skeleton, volume)
+    assert files.fill(skeleton, volume) == []

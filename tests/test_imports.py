@@ -1,0 +1,146 @@
+"""The arrows of imports run one way, and process 1 stays small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import maas_init
+
+PACKAGE = Path(maas_init.__file__).parent
+
+FACTS = {"settings", "services", "health", "errors", "paths", "decide"}
+HANDS = {"files", "commands", "database", "probes", "supervisor", "unixhttp", "privileges", "log"}
+PHASES = {"boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"}
+TOP = {"life", "cli"}
+APART = {"plugin", "bridge"}
+"""What runs inside other people's processes: it imports nothing of ours and nothing of ours imports it."""
+
+ALLOWED = {
+    **dict.fromkeys(FACTS, FACTS),
+    **dict.fromkeys(HANDS, FACTS | HANDS),
+    **dict.fromkeys(PHASES, FACTS | HANDS | PHASES),
+    **dict.fromkeys(TOP, FACTS | HANDS | PHASES | TOP),
+    **dict.fromkeys(APART, set[str]()),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Return every module by its dotted name below the package; a package is called by its own."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        if parts[0] != "bridge":
+            found[".".join(part for part in parts if part != "__init__")] = file
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str, tree: ast.AST) -> Iterator[str]:
+    """Yield the modules of ours that `name` imports, wherever in its text, but those only for type checkers."""
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = [part for part in package[: len(package) - node.level + 1] if part]
+            elif node.module and node.module.split(".")[0] == "maas_init":
+                base = []
+            else:
+                continue
+            path = [*base, *(node.module.split(".") if node.module else [])]
+            path = path[1:] if path[:1] == ["maas_init"] else path
+            for each in node.names:
+                longer = ".".join([*path, each.name])
+                yield longer if longer in MODULES else ".".join(path)
+        elif isinstance(node, ast.Import):
+            assert not [each.name for each in node.names if each.name.startswith("maas_init")], name
+
+
+GRAPH: Mapping[str, set[str]] = {
+    name: {found for found in imports(name, ast.parse(file.read_text())) if found} for name, file in MODULES.items()
+}
+
+
+def family(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    assert {family(name) for name in MODULES if name} <= FACTS | HANDS | PHASES | TOP | APART
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name))
+def test_no_arrow_runs_back_up(name: str) -> None:
+    forbidden = {found for found in GRAPH[name] if family(found) not in ALLOWED[family(name)] | {family(name)}}
+    assert not forbidden, f"{name} imports {sorted(forbidden)}"
+
+
+def test_imports_make_no_circle() -> None:
+    # A package and its modules may know each other's names; whole circles between modules may not be.
+    left = {name: GRAPH[name] - {name} for name in GRAPH}
+    while left:
+        free = {name for name, needs in left.items() if not needs & left.keys()}
+        assert free, f"these import each other: {sorted(left)}"
+        for name in free:
+            del left[name]
+
+
+def test_the_test_sees_imports() -> None:
+    assert {"settings", "boot", "configure"} <= GRAPH["life"]
+    assert "listen.manager" in GRAPH["listen"]
+    assert {"health", "watch", "listen.publish"} <= GRAPH["listen.manager"]
+    assert "life" in GRAPH["cli"], "imports inside functions count"
+
+
+def test_only_the_command_line_reads_the_environment() -> None:
+    readers = {
+        name
+        for name, file in MODULES.items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("environ", "getenv", "environb")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    }
+    assert readers == {"cli"}
+
+
+def test_process_1_imports_only_the_standard_library() -> None:
+    """It lives as long as the container: what it does not import needs no memory and cannot break it."""
+    code = (
+        "import sys; before = set(sys.modules); import maas_init.cli, maas_init.life\n"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert "maas_init" in found
+    assert found - {"maas_init"} <= set(sys.stdlib_module_names)
+    assert not found & {"asyncio", "concurrent", "multiprocessing", "xmlrpc"}
+
+
+def test_plugin_brings_nothing_into_supervisord() -> None:
+    code = (
+        "import sys, supervisor.supervisord; before = set(sys.modules); import maas_init.plugin\n"
+        "print(*set(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"maas_init", "maas_init.plugin"}
+
+
+def test_no_library_is_used_that_is_not_declared() -> None:
+    declared = {"supervisor", "psutil", "psycopg", "httpx", "structlog", "h11", "yaml"}
+    used = set()
+    for file in MODULES.values():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {each.name.split(".")[0] for each in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                used.add(node.module.split(".")[0])
+    assert used - set(sys.stdlib_module_names) <= declared

@@ -1,0 +1,370 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from harness import REQUIRED
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maas_init.errors import ExitCode, SettingsError
+from maas_init.settings import LONGEST_SECRET, VARIABLES, Secret, Settings, values
+
+PASSWORD = "a password nobody may see"
+NAMES = [variable.name for variable in VARIABLES]
+SECRET_NAMES = [variable.name for variable in VARIABLES if variable.secret]
+PLAIN_NAMES = [variable.name for variable in VARIABLES if not variable.secret]
+REQUIRED_NAMES = [variable.name for variable in VARIABLES if variable.required]
+
+
+def settings(**environ: str) -> Settings:
+    return Settings.from_environ(REQUIRED | environ)
+
+
+def problem(**environ: str) -> str:
+    """Return what is told about an environment that cannot be used."""
+    with pytest.raises(SettingsError) as caught:
+        settings(**environ)
+    return str(caught.value)
+
+
+# What good values become.
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    environ = {name: REQUIRED[name] for name in REQUIRED_NAMES}
+    found = Settings.from_environ(environ)
+    assert (found.database.host, found.database.port) == ("postgres", 5432)
+    assert (found.database.name, found.database.user) == ("maasdb", "maas")
+    assert found.admin_username == "admin"
+    assert found.region_secret is None
+    assert found.dns_forwarders == ("8.8.8.8",)
+    assert found.boot_images_auto_import is True
+    assert found.debug is False
+    assert (found.database_attempts, found.database_interval) == (30, 2.0)
+
+
+def test_required_variables_are_those_of_the_documentation() -> None:
+    assert set(REQUIRED_NAMES) == {"POSTGRES_PASSWORD", "MAAS_URL", "MAAS_ADMIN_PASSWORD", "MAAS_ADMIN_EMAIL"}
+
+
+def test_word_embedded_means_a_database_of_our_own() -> None:
+    assert settings(POSTGRES_HOST="embedded").database.embedded
+    assert not settings(POSTGRES_HOST="embedded.example.com").database.embedded
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("http://192.168.1.100:5240/MAAS", "192.168.1.100", 5240),
+        ("http://maas.example.com/MAAS", "maas.example.com", 80),
+        ("https://maas/MAAS/", "maas", 443),
+        ("http://[fd00::1]:5240/MAAS", "fd00::1", 5240),
+    ],
+)
+def test_url_is_taken_apart(text: str, host: str, port: int) -> None:
+    found = settings(MAAS_URL=text).maas_url
+    assert (found.text, found.host, found.port) == (text.rstrip("/"), host, port)
+
+
+@pytest.mark.parametrize("text", ["true", "True", "YES", "on", "1"])
+def test_words_for_yes(text: str) -> None:
+    assert settings(MAAS_DEBUG=text).debug is True
+
+
+@pytest.mark.parametrize("text", ["false", "False", "NO", "off", "0"])
+def test_words_for_no(text: str) -> None:
+    assert settings(MAAS_BOOT_IMAGES_AUTO_IMPORT=text).boot_images_auto_import is False
+
+
+@pytest.mark.parametrize(
+    ("text", "forwarders"),
+    [
+        ("1.1.1.1", ("1.1.1.1",)),
+        ("1.1.1.1 8.8.8.8", ("1.1.1.1", "8.8.8.8")),
+        ("1.1.1.1,8.8.8.8", ("1.1.1.1", "8.8.8.8")),
+        (" 1.1.1.1 , 2620:fe::fe\n", ("1.1.1.1", "2620:fe::fe")),
+        ("none", ()),
+        ("NONE", ()),
+    ],
+)
+def test_forwarders_are_a_list_in_any_usual_form(text: str, forwarders: tuple[str, ...]) -> None:
+    assert settings(MAAS_DNS_FORWARDER=text).dns_forwarders == forwarders
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100 %",
+        "%(ENV_HOME)s",
+        "$HOME ${HOME} $(id)",
+        "single ' tick ` question ?",
+        "  spaces around  ",
+        "ünïcödé 密码 😀",
+        "a" * LONGEST_SECRET,
+        "; # not a comment",
+        "{braces}: [yaml, 'like'] & *anchor",
+        "-starts with a dash",
+    ],
+)
+def test_password_is_kept_as_it_is(text: str) -> None:
+    found = settings(POSTGRES_PASSWORD=text, MAAS_ADMIN_PASSWORD=text)
+    assert (found.database.password.reveal(), found.admin_password.reveal()) == (text, text)
+
+
+def test_administrator_s_password_may_hold_what_the_database_s_may_not() -> None:
+    assert settings(MAAS_ADMIN_PASSWORD='double " back \\').admin_password.reveal() == 'double " back \\'
+
+
+def test_region_secret_is_hexadecimal_and_kept_in_lower_case() -> None:
+    assert settings(MAAS_REGION_SECRET="AB" * 16).region_secret == Secret("ab" * 16)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in REQUIRED_NAMES])
+def test_empty_variable_counts_as_not_set(name: str) -> None:
+    assert settings(**{name: ""}) == settings(**{name: next(v.default for v in VARIABLES if v.name == name)})
+
+
+# What is wrong, and how it is told.
+
+
+@pytest.mark.parametrize("name", REQUIRED_NAMES)
+@pytest.mark.parametrize("given_", ["missing", "empty"])
+def test_missing_variable_is_told(name: str, given_: str) -> None:
+    environ = {key: value for key, value in REQUIRED.items() if key != name}
+    if given_ == "empty":
+        environ[name] = ""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ(environ)
+    assert str(caught.value).startswith(f"cannot start: 1 setting needs attention\n  {name} is not set\n      (give ")
+    assert caught.value.exit_code is ExitCode.BAD_SETTINGS
+
+
+MALFORMED = {
+    "POSTGRES_HOST": ["two words", "a..b", "-h", "300.1.1.1", "1.2.3", "host;", "host'", "%(x)s", "a\nb", "/run\n", "/a b"],
+    "POSTGRES_PORT": ["0", "65536", "-1", "5432.0", "0x10", "five", "５４３２", "9" * 5000, " 5432", "5432\n"],
+    "POSTGRES_DB": ["two words", "1db", "a" * 64, 'a"b', "a'b", "%d", "a;b", "$a", "a\n", "-a", "dä"],
+    "POSTGRES_USER": ["two words", "1u", "a" * 64, 'a"b', "a'b", "%s", "a;b", "$a", "a\n", "-a", "ü"],
+    "POSTGRES_PASSWORD": ["two\nlines", "nul\0", "tab\t", "\x1b[31m", "a" * 1025, "a" * 10_000, 'quo"te', "\\"],
+    "MAAS_URL": [
+        *("maas", "maas:5240/MAAS", "ftp://maas/MAAS", "http://", "http:///MAAS", "http://maas:5240", "http://maas/maas"),
+        *("http://maas:0x1/MAAS", "http://maas:65536/MAAS", "http://maas:99999999999/MAAS", "http://user:pw@maas/MAAS"),
+        *("http://maas/MAAS?x", "http://maas/MAAS#x", "http://maas/MAAS\n", "http://ma as/MAAS", "http://[::1/MAAS"),
+        *("http://[zz]:80/MAAS", "http://maas/MAAS/x", "http://%s/MAAS", "http://m$a/MAAS", "http://" + "a" * 10_000),
+    ],
+    "MAAS_ADMIN_USERNAME": ["two words", "ädmin", "a" * 151, "-admin", 'a"b', "a'b", "a%b", "a$b", "a\n", "a;b"],
+    "MAAS_ADMIN_PASSWORD": ["two\nlines", "carriage\rreturn", "nul\0", "\x7f", "a" * 10_000],
+    "MAAS_ADMIN_EMAIL": ["admin", "@example.com", "admin@", "a b@c.d", "-a@b.c", "a@b..c", "a@b.c\n", "a" * 300 + "@b.c"],
+    "MAAS_REGION_SECRET": ["short", "0" * 31, "0" * 33, "0" * 130, "g" * 32, "0" * 32 + "\n", "0x" + "0" * 30, "٠" * 32],
+    "MAAS_DNS_FORWARDER": ["dns.example.com", "10.0.0.300", "1.1.1.1;", "1.1.1.1:53", "none 1.1.1.1", "%s", "٣.1.1.1", " ", ",", "\n"],
+    "MAAS_BOOT_IMAGES_AUTO_IMPORT": ["maybe", "2", "tru", "yes\n", "да", "true " * 2000],
+    "MAAS_DEBUG": ["maybe", "-1", "yes please", "debug"],
+    "MAAS_INIT_DATABASE_ATTEMPTS": ["0", "-1", "1.5", "many", "1" * 7, "3\n"],
+    "MAAS_INIT_DATABASE_INTERVAL": ["-1", "soon", "1e9", "nan", "inf", "1,5", "2\n"],
+}
+
+
+def test_every_variable_has_malformed_examples() -> None:
+    assert MALFORMED.keys() == set(NAMES)
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in MALFORMED.items() for text in texts])
+def test_malformed_value_is_refused_with_what_is_wanted(name: str, text: str) -> None:
+    told = problem(**{name: text})
+    lines = told.splitlines()
+    assert len(lines) == 3, "what was found cannot break the message into more lines"
+    assert lines[0] == "cannot start: 1 setting needs attention"
+    assert lines[1].startswith(f"  {name} ")
+    assert lines[2] == f"      (give {next(v.hint for v in VARIABLES if v.name == name)})"
+    assert len(told) < 600, "what was found is cut to a readable length"
+    assert told.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_secret_that_is_refused_is_not_shown(name: str) -> None:
+    told = problem(**{name: PASSWORD + "\n"})
+    assert PASSWORD not in told
+    assert f"{len(PASSWORD) + 1} characters" in told, "its shape helps to find the mistake"
+
+
+def test_password_in_an_address_is_not_shown() -> None:
+    assert "hidden" not in problem(MAAS_URL="http://somebody:hidden@maas:5240/MAAS")
+
+
+def test_plain_value_that_is_refused_is_shown() -> None:
+    assert '"300.1.1.1"' in problem(POSTGRES_HOST="300.1.1.1")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({name: "\n" for name in NAMES})
+    told = str(caught.value)
+    assert told.startswith(f"cannot start: {len(NAMES)} settings need attention")
+    for name in NAMES:
+        assert f"  {name} " in told
+
+
+def test_nothing_set_names_everything_required() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({})
+    assert [line.split()[0] for line in str(caught.value).splitlines()[1::2]] == REQUIRED_NAMES
+
+
+# Files.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_value_may_lie_in_a_file(name: str, tmp_path: Path) -> None:
+    example = next(v.default for v in VARIABLES if v.name == name) or REQUIRED.get(name) or "ab" * 16
+    file = tmp_path / "value"
+    file.write_text(f"{example}\n")
+    assert settings(**{name: "", f"{name}_FILE": str(file)}) == settings(**{name: example})
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"secret", "secret"), (b"secret\n", "secret"), (b"secret\r\n", "secret"), (b" se cret \n", " se cret ")],
+)
+def test_one_line_end_does_not_belong_to_the_value(content: bytes, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "value"
+    file.write_bytes(content)
+    found = settings(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE=str(file))
+    assert found.database.password.reveal() == expected
+
+
+def test_second_line_end_belongs_to_the_value(tmp_path: Path) -> None:
+    (tmp_path / "value").write_text("secret\n\n")
+    assert "7 characters" in problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE=str(tmp_path / "value"))
+
+
+def test_variable_and_file_together_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "value").write_text(PASSWORD)
+    told = problem(POSTGRES_PASSWORD_FILE=str(tmp_path / "value"))
+    assert "POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set" in told
+    assert told.count("  POSTGRES_PASSWORD") == 1, "it is not told a second time as missing"
+    assert PASSWORD not in told
+
+
+def test_file_that_cannot_be_read_is_told_by_its_name(tmp_path: Path) -> None:
+    told = problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE=str(tmp_path / "absent"))
+    assert f'POSTGRES_PASSWORD _FILE: cannot read "{tmp_path}/absent": No such file or directory' in told
+    assert "is not set" not in told
+
+
+def test_file_that_is_a_directory_is_told(tmp_path: Path) -> None:
+    assert "Is a directory" in problem(MAAS_URL="", MAAS_URL_FILE=str(tmp_path))
+
+
+def test_file_that_is_not_text_is_told_without_its_content(tmp_path: Path) -> None:
+    (tmp_path / "value").write_bytes(b"hidden\xff\xfe")
+    told = problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE=str(tmp_path / "value"))
+    assert "it is not UTF-8 text" in told
+    assert "hidden" not in told
+
+
+def test_empty_file_counts_as_not_set(tmp_path: Path) -> None:
+    (tmp_path / "value").write_text("\n")
+    told = problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE=str(tmp_path / "value"))
+    assert "POSTGRES_PASSWORD is not set" in told
+
+
+def test_name_of_a_file_cannot_break_the_message(tmp_path: Path) -> None:
+    told = problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE=f"{tmp_path}/a\nb\x1b[31m")
+    assert told.replace("\n", "").isprintable()
+    assert len(told.splitlines()) == 3
+
+
+def test_impossible_name_of_a_file_is_told() -> None:
+    problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE="/" + "a" * 10_000)
+
+
+# Secrets hide.
+
+
+def test_secret_does_not_show_itself() -> None:
+    secret = Secret(PASSWORD)
+    for shown in (repr(secret), str(secret), f"{secret}", f"{secret!r}", "%s" % secret, repr([secret]), repr({1: secret})):  # noqa: UP031
+        assert PASSWORD not in shown
+        assert "********" in shown
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    found = settings(POSTGRES_PASSWORD=PASSWORD, MAAS_ADMIN_PASSWORD=PASSWORD, MAAS_REGION_SECRET="ab" * 16)
+    assert PASSWORD not in repr(found)
+    assert "abab" not in repr(found)
+
+
+def test_secrets_are_compared_by_value() -> None:
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert hash(Secret("a")) == hash(Secret("a"))
+
+
+# What bootstrap and the listener read.
+
+
+def test_settings_come_through_the_file_of_process_1_unchanged(tmp_path: Path) -> None:
+    awkward = REQUIRED | {"POSTGRES_PASSWORD": "p%' 😀 $x", "MAAS_ADMIN_PASSWORD": 'a"\\', "MAAS_DNS_FORWARDER": "none"}
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(values(awkward)[0]))
+    assert Settings.load(file) == Settings.from_environ(awkward)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", '"text"', "7", "null", '{"POSTGRES_PORT": 5432}', '{"A": "b"}'])
+def test_file_of_process_1_that_is_not_ours_is_refused(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError):
+        Settings.load(file)
+
+
+# Anything at all.
+
+
+texts = st.text(max_size=80) | st.text(st.characters(max_codepoint=127), max_size=80)
+near_misses = st.sampled_from([text for all_ in MALFORMED.values() for text in all_ if len(text) < 300])
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), texts | near_misses))
+def test_any_text_gives_settings_or_a_settings_error(environ: dict[str, str]) -> None:
+    try:
+        found = Settings.from_environ(REQUIRED | environ)
+    except SettingsError as error:
+        told = str(error)
+        assert told.startswith("cannot start: ")
+        assert told.replace("\n", "").isprintable()
+        for name in SECRET_NAMES:
+            text = environ.get(name, "")
+            assert len(text) < 20 or text not in told
+    else:
+        for text in (found.database.host, found.database.name, found.maas_url.text, found.admin_email):
+            assert text.isascii() and text.isprintable(), "what was accepted can be written into any file"
+
+
+@given(st.sampled_from(NAMES), st.text(st.characters(exclude_characters="\0"), max_size=200))
+def test_any_file_name_gives_settings_or_a_settings_error(name: str, file: str) -> None:
+    try:
+        Settings.from_environ(REQUIRED | {name: "", f"{name}_FILE": file})
+    except SettingsError as error:
+        assert str(error).replace("\n", "").isprintable()
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), texts))
+def test_settings_that_were_accepted_are_accepted_again_from_the_file(environ: dict[str, str]) -> None:
+    everything = {name: text for name, text in (REQUIRED | environ).items() if text}
+    try:
+        found = Settings.from_environ(everything)
+    except SettingsError:
+        return
+    assert Settings.from_values(json.loads(json.dumps(values(everything)[0]))) == found
+
+
+def test_environment_that_is_not_utf_8_is_told() -> None:
+    """Python gives such bytes as lone surrogates, which no file can hold."""
+    awkward = os.fsdecode(b"caf\xe9")
+    told = problem(POSTGRES_PASSWORD=awkward)
+    assert "POSTGRES_PASSWORD" in told
