@@ -10,7 +10,7 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 
 VENV := . .venv/bin/activate &&
 
-.PHONY: help image test-image demo demo-stop test check lint types unit process container lock clean
+.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,13 +40,16 @@ lint: .venv ## Style of the source
 types: .venv ## Types
 	$(VENV) mypy
 
-unit: .venv ## Tests without processes of their own
+test-packages:
+	@tests/tools/test-packages
+
+unit: .venv test-packages ## Tests without processes of their own
 	$(VENV) pytest -m "not process and not container"
 
-process: .venv ## Tests with real signals and a real supervisord
+process: .venv test-packages ## Tests with real signals and a real supervisord
 	$(VENV) pytest -m process
 
-container: .venv test-image ## Tests of the built image in a real Docker engine
+container: .venv test-packages test-image ## Tests of the built image in a real Docker engine
 	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container
 
 test-image:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_help_names_every_verb(argument: str) -> None:
     done = maas_init(argument)
     assert done.returncode == 0
     for verb in VERBS:
-        assert f"    {verb} " in done.stdout
+        assert re.search(rf"^    {verb}\b", done.stdout, re.MULTILINE), verb
 
 
 @pytest.mark.parametrize("verb", VERBS)
