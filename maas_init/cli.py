@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run_as_is(argv: list[str]) -> int:
     try:
         os.execvp(argv[0], argv)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # an empty command is a ValueError
         print(f"maas-init: cannot run {argv[0]}: there is no such command, nor such a verb", file=sys.stderr)
         return 127  # as a shell says it
     except OSError as error:

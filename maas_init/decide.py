@@ -97,4 +97,4 @@ def _seen(state: State) -> str:
 
 def retry_delay(failed: int) -> float:
     """Return the seconds to wait after so many failures for good: 1, 2, 4 ... 30."""
-    return min(2.0 ** max(0, failed - 1), LONGEST_DELAY)
+    return min(2.0 ** min(max(0, failed - 1), 10), LONGEST_DELAY)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import enum
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,7 +107,9 @@ def read(directory: Path, *, roles: Iterable[str], environment: Mapping[str, str
     names = {service.name for service in kept}
     services = tuple(_without_absent(service, names) for service in kept)
     _check_circles(services)
-    listeners = {file for file in sorted(directory.glob("*.conf")) if "[eventlistener:" in file.read_text("utf-8")}
+    listeners = {
+        file for file in directory.glob("*.conf") if re.search(r"(?m)^\[eventlistener:", file.read_text("utf-8"))
+    }
     if not listeners:
         raise ServiceFileError(
             f"cannot use {directory}: no file in it has the health listener's [eventlistener:health]"
@@ -164,9 +167,15 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
             value = float(section.get(key, str(default)))
         except ValueError:
             value = 0.0
-        if not value > 0:
+        if not 0 < value < 1e6:
             raise refuse(key, "give a number greater than 0")
         return value
+
+    def whole(key: str, default: int) -> int:
+        value = number(key, default)
+        if value != int(value):
+            raise refuse(key, "give a whole number of at least 1")
+        return int(value)
 
     def words(key: str) -> tuple[str, ...]:
         return tuple(section.get(key, "").split())
@@ -194,7 +203,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
             arguments=check[1:],
             every=number("check_every", 5.0),
             within=number("check_within", 2.0),
-            threshold=int(number("check_threshold", 3)),
+            threshold=whole("check_threshold", 3),
             start_within=number("start_within", 60.0),
         )
         if check

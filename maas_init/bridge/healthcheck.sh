@@ -9,7 +9,7 @@ if ! [ -r "$file" ] || ! read -r level written summary < "$file"; then
     exit 1
 fi
 case $written in
-    '' | *[!0-9]*)
+    '' | *[!0-9]* | 0[0-9]* | ?????????????*)
         echo "unhealthy: cannot understand $file"
         exit 1
         ;;
@@ -17,6 +17,10 @@ esac
 # Uptime and not the time of day: a step of the clock neither hides nor invents a stale file.
 read -r uptime _ < /proc/uptime
 age=$((${uptime%%.*} - written))
+if [ "$age" -lt -1 ]; then
+    echo "unhealthy: $file is from before this machine was started"
+    exit 1
+fi
 if [ "$age" -gt "$oldest" ]; then
     echo "unhealthy: the health listener has said nothing for $age s; last: $level: $summary"
     exit 1
