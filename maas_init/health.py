@@ -180,18 +180,27 @@ def container(states: Mapping[str, State], found: Mapping[str, Level], *, was_he
 
 def explain(state: State, found: Mapping[str, Level]) -> str:
     """Say in one sentence why the service is as it is."""
-    name, how = state.service.name, found[state.service.name]
-    last = state.health.last
-    if how is Level.OFF:
-        if state.desired.on:
-            return f"{name} is off: {state.condition}"
-        return f"{name} is off: {state.desired.owner} wants it off ({state.desired.reason})"
-    if how is Level.BLOCKED:
-        waits = [need for need in state.service.requires if found[need] is not Level.READY]
-        return f"{name} is blocked: it needs {', '.join(f'{need} ({found[need].value})' for need in waits)}"
-    if how is Level.READY:
-        return f"{name} is ready" + (f": {last.detail}" if last and last.ok else "")
-    if how is Level.DOWN and not state.service.watched_only:
-        return f"{name} is down: {state.exit or f'supervisord says {state.process.value}'}"
+    how = found[state.service.name]
+    because = _because(state, how, found)
+    return f"{state.service.name} is {how.value}" + (f": {because}" if because else "")
+
+
+def _because(state: State, how: Level, found: Mapping[str, Level]) -> str:
+    service, last = state.service, state.health.last
     detail = last.detail if last else "no answer yet"
-    return f"{name} is {how.value}: {detail}"
+    match how:
+        case Level.OFF:
+            return (
+                state.desired.on and state.condition
+            ) or f"{state.desired.owner} wants it off ({state.desired.reason})"
+        case Level.BLOCKED:
+            waits = (f"{need} ({found[need].value})" for need in service.requires if found[need] is not Level.READY)
+            return f"it needs {', '.join(waits)}"
+        case Level.READY:
+            return last.detail if last and last.ok else ""
+        case Level.DOWN if not service.watched_only:
+            return state.exit or f"supervisord says {state.process.value}"
+        case Level.UP if service.check is None or state.process is Process.STARTING:
+            return "it is starting"
+        case _:
+            return detail

@@ -422,7 +422,7 @@ def _told(problems: Sequence[Problem]) -> str:
 def _shape(variable: Variable, text: str) -> str:
     """Describe what was found: quoted and cut for plain values, only its length for secrets."""
     if variable.secret:
-        return f"the value of {len(text)} characters"
+        return f"(a value of {len(text)} characters)"
     text = re.sub(r"(?<=:)[^:@/]+(?=@)", "********", text)  # a password inside a URL
     return _quoted(text) if len(text) <= 60 else f"{_quoted(text[:60])} ... ({len(text)} characters)"
 

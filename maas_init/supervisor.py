@@ -40,22 +40,28 @@ class _Transport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, _host: Any) -> http.client.HTTPConnection:
-        # One connection for each call: supervisord closes idle ones at moments of its own choosing.
-        return UnixConnection(self._path)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = UnixConnection(self._path)
+        self._connection = host, connection  # where close() looks for it
+        return connection
 
 
 class Supervisor:
     """The supervisord that listens on `path`; safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
-        self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path))
+        self._transport = _Transport(path)
+        self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=self._transport)
         self._lock = threading.Lock()
 
     def _call(self, method: str, *arguments: Any, unless: int | None = None) -> Any:
         try:
             with self._lock:
-                return getattr(self._proxy.supervisor, method)(*arguments)
+                try:
+                    return getattr(self._proxy.supervisor, method)(*arguments)
+                finally:
+                    # supervisord closes idle connections at moments of its own choosing.
+                    self._transport.close()
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == unless:
                 return None

@@ -111,6 +111,20 @@ def setup_dns() -> None:
         (directory / name).write_text("blank")
 
 
+def get_named_conf() -> None:
+    assert sys.argv[4:6] == ["--edit", "--config-path"]
+    with Path(sys.argv[6]).open("a") as stream:
+        stream.write('include "/etc/bind/maas/named.conf.maas";\n')
+
+
+def edit_named_options() -> None:
+    # Like MAAS's: what cannot be edited is left alone, and the status is 0.
+    path = Path(sys.argv[5])
+    text = path.read_text() if path.exists() else ""
+    if "options {" in text:
+        path.write_text(text.replace("};", '    include "/etc/bind/maas/named.conf.options.inside.maas";\n};'))
+
+
 def fail(when: str) -> None:
     switch = HERE / f"fail-{when}"
     if switch.exists():
@@ -127,7 +141,7 @@ def main() -> None:
     if (HERE / f"hang-{command}").exists():
         (HERE / f"hang-{command}").unlink()
         time.sleep(30)
-    commands = (showmigrations, dbupgrade, createadmin, shell, setup_dns)
+    commands = (showmigrations, dbupgrade, createadmin, shell, setup_dns, get_named_conf, edit_named_options)
     {each.__name__.replace("_", "-"): each for each in commands}[command]()
 
 

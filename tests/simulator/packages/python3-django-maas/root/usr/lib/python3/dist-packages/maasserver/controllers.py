@@ -42,16 +42,14 @@ def adopt_or_create(cursor, found: list, kind: int, host: str):
     if not found:
         system_id = "".join(random.choice(_ALPHABET) for _ in range(6))
         cursor.execute(
-            "INSERT INTO maasserver_node (system_id, hostname, node_type) "
-            "VALUES (%s, %s, %s) RETURNING *",
+            "INSERT INTO maasserver_node (system_id, hostname, node_type) VALUES (%s, %s, %s) RETURNING *",
             (system_id, host, kind),
         )
         return cursor.fetchone()
     node = found[0]
     both = node.node_type in {REGION, RACK, BOTH} and node.node_type != kind
     cursor.execute(
-        "UPDATE maasserver_node SET node_type = %s, hostname = %s, updated = now() "
-        "WHERE id = %s RETURNING *",
+        "UPDATE maasserver_node SET node_type = %s, hostname = %s, updated = now() WHERE id = %s RETURNING *",
         (BOTH if both else kind, host, node.id),
     )
     return cursor.fetchone()
@@ -87,8 +85,7 @@ def set_interfaces(cursor, node_id: int, interfaces: Interfaces) -> None:
             "addresses) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (node_id, name) DO UPDATE "
             "SET type = EXCLUDED.type, mac_address = EXCLUDED.mac_address, "
             "enabled = EXCLUDED.enabled, addresses = EXCLUDED.addresses",
-            (node_id, name, facts["type"], facts["mac_address"], facts["enabled"],
-             Json(facts["addresses"])),
+            (node_id, name, facts["type"], facts["mac_address"], facts["enabled"], Json(facts["addresses"])),
         )
         for cidr in facts["addresses"]:
             _ensure_subnet(cursor, str(ip_interface(cidr).network))
@@ -100,12 +97,8 @@ def _ensure_subnet(cursor, cidr: str) -> None:
         return
     cursor.execute("INSERT INTO maasserver_fabric (name) VALUES (NULL) RETURNING id")
     fabric = cursor.fetchone().id
-    cursor.execute(
-        "UPDATE maasserver_fabric SET name = %s WHERE id = %s", (f"fabric-{fabric}", fabric)
-    )
-    cursor.execute(
-        "INSERT INTO maasserver_vlan (vid, fabric_id) VALUES (0, %s) RETURNING id", (fabric,)
-    )
+    cursor.execute("UPDATE maasserver_fabric SET name = %s WHERE id = %s", (f"fabric-{fabric}", fabric))
+    cursor.execute("INSERT INTO maasserver_vlan (vid, fabric_id) VALUES (0, %s) RETURNING id", (fabric,))
     cursor.execute(
         "INSERT INTO maasserver_subnet (name, cidr, vlan_id) VALUES (%s, %s, %s)",
         (cidr, cidr, cursor.fetchone().id),

@@ -28,9 +28,13 @@ def connect():
     said = config.read()
     name = files.read_if_present(paths.data("maas_id")) or "NO_ID"
     return psycopg2.connect(
-        host=said.database_host, port=said.database_port, dbname=said.database_name,
-        user=said.database_user or None, password=said.database_pass or None,
-        application_name=f"maas-regiond-{name}", cursor_factory=NamedTupleCursor,
+        host=said.database_host,
+        port=said.database_port,
+        dbname=said.database_name,
+        user=said.database_user or None,
+        password=said.database_pass or None,
+        application_name=f"maas-regiond-{name}",
+        cursor_factory=NamedTupleCursor,
     )
 
 

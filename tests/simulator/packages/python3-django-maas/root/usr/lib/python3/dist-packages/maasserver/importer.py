@@ -43,16 +43,14 @@ def start() -> None:
         number = cursor.fetchone().id
     time.sleep(simulation.number("import-seconds", 5.0))
     with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE maas_simulator_import SET finished = now() WHERE id = %s", (number,)
-        )
+        cursor.execute("UPDATE maas_simulator_import SET finished = now() WHERE id = %s", (number,))
     connection.close()
     terse.info("Finished importing boot images (simulated).")
 
 
 def running(cursor) -> bool:
     cursor.execute(
-        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 20120116 "
-        "AND objid = %s", (database.IMPORT_IMAGES,),
+        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 20120116 AND objid = %s",
+        (database.IMPORT_IMAGES,),
     )
     return cursor.fetchone() is not None

@@ -87,19 +87,13 @@ class RegionDns:
         for cidr in subnets:
             zones.setdefault(dns.reverse_zone(cidr), [])
         cursor.execute(
-            "SELECT n.hostname, i.addresses FROM maasserver_interface i "
-            "JOIN maasserver_node n ON n.id = i.node_id"
+            "SELECT n.hostname, i.addresses FROM maasserver_interface i JOIN maasserver_node n ON n.id = i.node_id"
         )
-        records = {
-            (row.hostname, cidr.split("/")[0])
-            for row in cursor.fetchall() for cidr in row.addresses
-        }
+        records = {(row.hostname, cidr.split("/")[0]) for row in cursor.fetchall() for cidr in row.addresses}
         cursor.execute("SELECT hostname, host(ip) AS ip FROM maasserver_staticipaddress")
         records |= {(row.hostname, row.ip) for row in cursor.fetchall() if row.hostname}
         records |= {(controllers.hostname(), "127.0.0.1")} if not records else set()
-        zones["maas"] += [
-            f"{host} IN {'AAAA' if ':' in ip else 'A'} {ip}" for host, ip in sorted(records)
-        ]
+        zones["maas"] += [f"{host} IN {'AAAA' if ':' in ip else 'A'} {ip}" for host, ip in sorted(records)]
         return subnets, zones
 
     @staticmethod

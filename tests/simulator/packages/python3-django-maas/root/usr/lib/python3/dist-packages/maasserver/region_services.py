@@ -41,9 +41,7 @@ class Region:
         self._written: dict[str, str] = {}
         with database.transaction() as cursor:
             observe = database.get_config(cursor, "network_discovery") == "enabled"
-        self._networks = NetworksMonitor(
-            self._record_interfaces, config.read().maas_url, observe
-        )
+        self._networks = NetworksMonitor(self._record_interfaces, config.read().maas_url, observe)
 
     def start(self) -> None:
         """All at once; the first monitor round is the first thing the init hears."""
@@ -52,13 +50,21 @@ class Region:
         every = simulation.number("monitor-seconds", 30.0)
         for run in (
             lambda: _for_ever(self._monitor_round, every),
-            lambda: _for_ever(self._ntp, every), lambda: _for_ever(self._syslog, every),
-            self._http, self._proxy, self._temporal, self.dns.run,
-            self._networks.run, lambda: _for_ever(self._advertise, every=60.0),
-            lambda: database.listen({
-                "sys_dns": self.dns.request, "sys_proxy": lambda _: self._proxy(),
-                "sys_reverse_proxy": lambda _: self._http(),
-            }),
+            lambda: _for_ever(self._ntp, every),
+            lambda: _for_ever(self._syslog, every),
+            self._http,
+            self._proxy,
+            self._temporal,
+            self.dns.run,
+            self._networks.run,
+            lambda: _for_ever(self._advertise, every=60.0),
+            lambda: database.listen(
+                {
+                    "sys_dns": self.dns.request,
+                    "sys_proxy": lambda _: self._proxy(),
+                    "sys_reverse_proxy": lambda _: self._http(),
+                }
+            ),
         ):
             threading.Thread(target=_logged(run), daemon=True).start()
 
@@ -76,9 +82,11 @@ class Region:
     def _monitor_round(self) -> None:
         self.monitor.ensure_all()
         healthy = len(self.pids) >= self.workers
-        own = ("regiond", "running" if healthy else "degraded",
-               "" if healthy else f"{len(self.pids)} processes running but "
-               f"{self.workers} were expected.")
+        own = (
+            "regiond",
+            "running" if healthy else "degraded",
+            "" if healthy else f"{len(self.pids)} processes running but {self.workers} were expected.",
+        )
         with database.transaction() as cursor:
             controllers.set_services(cursor, self.node_id, [own, *self.monitor.report()])
 
@@ -192,21 +200,21 @@ class Region:
                 (controllers.hostname(), self.node_id),
             )
             cursor.execute(
-                "DELETE FROM maasserver_regioncontrollerprocess "
-                "WHERE region_id = %s AND NOT pid = ANY(%s)",
+                "DELETE FROM maasserver_regioncontrollerprocess WHERE region_id = %s AND NOT pid = ANY(%s)",
                 (self.node_id, list(self.pids)),
             )
             for pid, port in list(self.pids.items()):
                 cursor.execute(
                     "UPDATE maasserver_regioncontrollerprocess SET updated = now() "
-                    "WHERE region_id = %s AND pid = %s RETURNING id", (self.node_id, pid),
+                    "WHERE region_id = %s AND pid = %s RETURNING id",
+                    (self.node_id, pid),
                 )
                 row = cursor.fetchone()
                 if row is None:
                     continue
                 cursor.execute(
-                    "DELETE FROM maasserver_regioncontrollerprocessendpoint "
-                    "WHERE process_id = %s", (row.id,),
+                    "DELETE FROM maasserver_regioncontrollerprocessendpoint WHERE process_id = %s",
+                    (row.id,),
                 )
                 for address in addresses:
                     cursor.execute(
@@ -219,8 +227,7 @@ class Region:
 def expected_proxy() -> tuple[str, str | None]:
     with database.transaction() as cursor:
         enabled, upstream, peer = (
-            database.get_config(cursor, name)
-            for name in ("enable_http_proxy", "http_proxy", "use_peer_proxy")
+            database.get_config(cursor, name) for name in ("enable_http_proxy", "http_proxy", "use_peer_proxy")
         )
     if not enabled:
         return OFF, "proxy disabled."
@@ -243,6 +250,7 @@ def _metrics(request: Request) -> Response:
 
 def _logged(run):
     """A service that fails says so and leaves the others alone."""
+
     def safely() -> None:
         try:
             run()

@@ -53,8 +53,12 @@ class RpcServer:
             self._disconnected(rack_id)
 
     def register(
-        self, connection: Connection, system_id: str | None, hostname: str,
-        interfaces: dict, url: str,
+        self,
+        connection: Connection,
+        system_id: str | None,
+        hostname: str,
+        interfaces: dict,
+        url: str,
     ) -> dict[str, Any]:
         host = hostname.split(".", maxsplit=1)[0]
         with database.locked(database.STARTUP) as cursor:
@@ -63,11 +67,10 @@ class RpcServer:
             controllers.set_interfaces(cursor, node.id, interfaces)
             cursor.execute(
                 "INSERT INTO maasserver_regionrackrpcconnection (process_id, rack_controller_id) "
-                "VALUES (%s, %s) ON CONFLICT DO NOTHING", (self.process_id, node.id),
+                "VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (self.process_id, node.id),
             )
-            cursor.execute(
-                "UPDATE maasserver_node SET url = %s WHERE id = %s", (url, node.id)
-            )
+            cursor.execute("UPDATE maasserver_node SET url = %s WHERE id = %s", (url, node.id))
             deployment = database.get_config(cursor, "uuid")
             cluster = database.get_secret(cursor, "cluster-certificate") or {}
         self._racks[node.id] = connection
@@ -77,8 +80,10 @@ class RpcServer:
         return {
             "system_id": node.system_id,
             "uuid": deployment,
-            "certificates": cluster and {
-                "cluster.key": cluster["key"], "cluster.pem": cluster["cert"],
+            "certificates": cluster
+            and {
+                "cluster.key": cluster["key"],
+                "cluster.pem": cluster["cert"],
                 "cacerts.pem": cluster["cacerts"],
             },
         }
@@ -88,13 +93,12 @@ class RpcServer:
         try:
             with database.transaction() as cursor:
                 cursor.execute(
-                    "DELETE FROM maasserver_regionrackrpcconnection "
-                    "WHERE process_id = %s AND rack_controller_id = %s",
+                    "DELETE FROM maasserver_regionrackrpcconnection WHERE process_id = %s AND rack_controller_id = %s",
                     (self.process_id, rack_id),
                 )
                 cursor.execute(
-                    "UPDATE maasserver_node SET managing_process_id = NULL "
-                    "WHERE id = %s AND managing_process_id = %s", (rack_id, self.process_id),
+                    "UPDATE maasserver_node SET managing_process_id = NULL WHERE id = %s AND managing_process_id = %s",
+                    (rack_id, self.process_id),
                 )
                 if cursor.rowcount:
                     cursor.execute("SELECT pg_notify('sys_dhcp', 'rack')")
@@ -155,8 +159,7 @@ class RpcServer:
                 cursor.execute(
                     "INSERT INTO maasserver_staticipaddress (ip, mac_address, hostname, "
                     "lease_time) VALUES (%s, %s, %s, %s)",
-                    (ip, lease["mac"], None if host == "(none)" else host,
-                     int(lease.get("lease_time") or 0)),
+                    (ip, lease["mac"], None if host == "(none)" else host, int(lease.get("lease_time") or 0)),
                 )
         if action == "commit" and host != "(none)":
             dns.nsupdate("maas", f"update delete {host}.maas A", f"update add {host}.maas 30 A {ip}")
@@ -191,20 +194,27 @@ def dhcp_subnets(cursor, rack_id: int) -> list[dict[str, Any]]:
         "SELECT s.id, s.cidr::text, host(s.gateway_ip) AS gateway_ip, s.dns_servers, "
         "f.name AS fabric FROM maasserver_subnet s JOIN maasserver_vlan v ON v.id = s.vlan_id "
         "JOIN maasserver_fabric f ON f.id = v.fabric_id "
-        "WHERE v.dhcp_on AND v.primary_rack_id = %s ORDER BY s.id", (rack_id,),
+        "WHERE v.dhcp_on AND v.primary_rack_id = %s ORDER BY s.id",
+        (rack_id,),
     )
     subnets = []
     for row in cursor.fetchall():
         cursor.execute(
             "SELECT host(start_ip) AS low, host(end_ip) AS high FROM maasserver_iprange "
-            "WHERE subnet_id = %s AND type = 'dynamic' ORDER BY start_ip", (row.id,),
+            "WHERE subnet_id = %s AND type = 'dynamic' ORDER BY start_ip",
+            (row.id,),
         )
         ranges = [[r.low, r.high] for r in cursor.fetchall()]
         if ranges:
-            subnets.append({
-                "name": f"{row.fabric}-{row.id}", "cidr": row.cidr, "ranges": ranges,
-                "gateway_ip": row.gateway_ip, "dns_servers": row.dns_servers,
-            })
+            subnets.append(
+                {
+                    "name": f"{row.fabric}-{row.id}",
+                    "cidr": row.cidr,
+                    "ranges": ranges,
+                    "gateway_ip": row.gateway_ip,
+                    "dns_servers": row.dns_servers,
+                }
+            )
     return subnets
 
 
@@ -219,9 +229,7 @@ def _node(cursor, system_id: str):
 def _listen_on_first_free() -> tuple[socket.socket, int]:
     for port in PORTS:
         try:
-            return socket.create_server(
-                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True
-            ), port
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True), port
         except OSError:
             pass
         try:

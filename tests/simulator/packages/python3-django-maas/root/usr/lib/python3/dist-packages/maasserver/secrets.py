@@ -7,10 +7,19 @@ from typing import Any
 from .models import Secret
 
 SIMPLE_SECRET_KEY = "secret"
-GLOBAL_SECRETS = frozenset({
-    "external-auth", "ipmi-k_g-key", "macaroon-key", "omapi-key", "rpc-shared",
-    "maas-ca-certificate", "cluster-certificate", "tls", "vcenter-password",
-})
+GLOBAL_SECRETS = frozenset(
+    {
+        "external-auth",
+        "ipmi-k_g-key",
+        "macaroon-key",
+        "omapi-key",
+        "rpc-shared",
+        "maas-ca-certificate",
+        "cluster-certificate",
+        "tls",
+        "vcenter-password",
+    }
+)
 UNSET: Any = object()
 
 

@@ -34,8 +34,12 @@ class Pause(Operation):
 def step(app: str, name: str, after: str = "", operations=(), needs=()):
     """A migration after another of its app; `needs` are those of other apps."""
     own = [(app, after)] if after else []
-    return type("Migration", (migrations.Migration,), {
-        "initial": not after,
-        "dependencies": [*own, *needs],
-        "operations": [Pause(name), *operations],
-    })
+    return type(
+        "Migration",
+        (migrations.Migration,),
+        {
+            "initial": not after,
+            "dependencies": [*own, *needs],
+            "operations": [Pause(name), *operations],
+        },
+    )

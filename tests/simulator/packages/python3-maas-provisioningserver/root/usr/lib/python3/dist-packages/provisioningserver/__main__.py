@@ -65,8 +65,12 @@ def edit_named_options(args: argparse.Namespace) -> None:
 
 
 def set_config(args: argparse.Namespace) -> None:
-    changes = {"maas_url": args.region_url, "tftp_port": args.tftp_port,
-               "tftp_root": args.tftp_root, "debug": args.debug}
+    changes = {
+        "maas_url": args.region_url,
+        "tftp_port": args.tftp_port,
+        "tftp_root": args.tftp_root,
+        "debug": args.debug,
+    }
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:
         config.update(paths.rack_conf(), changes)

@@ -24,8 +24,11 @@ on {event} {{
 
 
 def configure(
-    version: int, subnets: list[dict[str, Any]], omapi_key: str,
-    monitor: ServiceMonitor, toggle: Toggle,
+    version: int,
+    subnets: list[dict[str, Any]],
+    omapi_key: str,
+    monitor: ServiceMonitor,
+    toggle: Toggle,
 ) -> None:
     """What the region asked for. No subnets means: off, and the file goes."""
     name = "dhcpd" if version == 4 else "dhcpd6"
@@ -73,9 +76,7 @@ omapi-key omapi_key;
 """
     if version == 6:
         return head + "".join(
-            f"subnet6 {s['cidr']} {{\n"
-            + "".join(f"    range6 {low} {high};\n" for low, high in s["ranges"])
-            + "}\n"
+            f"subnet6 {s['cidr']} {{\n" + "".join(f"    range6 {low} {high};\n" for low, high in s["ranges"]) + "}\n"
             for s in subnets
         )
     options = """\
@@ -132,6 +133,5 @@ def _notify() -> str:
     )
     commit = ', "--lease-time", cllt, "--hostname", clht'
     return NOTIFY.format(event="commit", more=lease, arguments=commit, socket=socket) + "".join(
-        NOTIFY.format(event=event, more="", arguments="", socket=socket)
-        for event in ("expiry", "release")
+        NOTIFY.format(event=event, more="", arguments="", socket=socket) for event in ("expiry", "release")
     )

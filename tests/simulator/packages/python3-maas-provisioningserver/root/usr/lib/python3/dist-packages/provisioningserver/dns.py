@@ -50,9 +50,7 @@ def set_up(no_clobber: bool = False) -> None:
 
 def _write_rndc() -> None:
     port = os.environ.get("MAAS_DNS_RNDC_PORT", "954")
-    rndc = processes.check(
-        ["rndc-confgen", "-b", "256", "-k", "rndc-maas-key", "-p", port]
-    ).decode()
+    rndc = processes.check(["rndc-confgen", "-b", "256", "-k", "rndc-maas-key", "-p", port]).decode()
     suggested = rndc.split("as needed:\n", 1)[1].split("# End of named.conf", 1)[0]
     named = re.sub("^# ", "", suggested, flags=re.M)
     if os.environ.get("MAAS_DNS_DEFAULT_CONTROLS", "1") == "1":
@@ -73,7 +71,9 @@ def write_options(upstream: Iterable[str], dnssec_validation: str) -> None:
         lines += ["forwarders {", *(f"    {address};" for address in upstream), "};"]
     lines += [f"dnssec-validation {dnssec_validation};", "empty-zones-enable no;"]
     for name, who in (
-        ("allow-query", "any"), ("allow-recursion", "trusted"), ("allow-query-cache", "trusted"),
+        ("allow-query", "any"),
+        ("allow-recursion", "trusted"),
+        ("allow-query-cache", "trusted"),
     ):
         if name not in said:
             lines.append(f"{name} {{ {who}; }};")
@@ -126,9 +126,7 @@ def edit_options(path: Path, drop: tuple[str, ...] = ("forwarders", "dnssec-vali
 
 
 def rndc(*words: str) -> None:
-    processes.check(
-        ["rndc", "-c", str(paths.dns("rndc.conf.maas")), *words], timeout=2.0
-    )
+    processes.check(["rndc", "-c", str(paths.dns("rndc.conf.maas")), *words], timeout=2.0)
 
 
 def reload(attempts: int = 10, every: float = 2.0) -> bool:
@@ -179,9 +177,7 @@ def reverse_zone(cidr: str) -> str:
 
 def nsupdate(zone: str, *updates: str) -> None:
     script = "\n".join(["server localhost", f"zone {zone}", *updates, "send", ""])
-    processes.check(
-        ["nsupdate", "-k", str(paths.dns("keys.conf.maas"))], stdin=script.encode()
-    )
+    processes.check(["nsupdate", "-k", str(paths.dns("keys.conf.maas"))], stdin=script.encode())
 
 
 def soa_serial(zone: str, within: float = 1.0) -> int | None:

@@ -18,9 +18,7 @@ def atomic_write(content: bytes | str, path: Path | str, mode: int = 0o600) -> N
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    descriptor, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-    )
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -64,8 +64,11 @@ def serve(application: Application, where: int | Path, mode: int = 0o666, host: 
             length = int(self.headers.get("Content-Length") or 0)
             url = urlsplit(self.path)
             request = Request(
-                self.command, url.path, parse_qsl(url.query, keep_blank_values=True),
-                self.headers, self.rfile.read(length),
+                self.command,
+                url.path,
+                parse_qsl(url.query, keep_blank_values=True),
+                self.headers,
+                self.rfile.read(length),
             )
             try:
                 response = application(request)

@@ -44,8 +44,7 @@ def text(statements: list[Statement], indent: int = 0) -> str:
     lines = []
     for statement in statements:
         parts = [
-            "{\n" + text(part, indent + 4) + " " * indent + "}"
-            if isinstance(part, list) else part
+            "{\n" + text(part, indent + 4) + " " * indent + "}" if isinstance(part, list) else part
             for part in statement
         ]
         lines.append(" " * indent + " ".join(parts) + ";\n")

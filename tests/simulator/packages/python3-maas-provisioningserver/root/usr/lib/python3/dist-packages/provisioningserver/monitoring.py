@@ -16,8 +16,12 @@ from .log import log, maaslog
 
 terse = log("provisioningserver.utils.services")
 REFRESH = (
-    "20-maas-03-machine-resources", "50-maas-01-commissioning", "maas-list-modaliases",
-    "maas-lshw", "maas-serial-ports", "maas-support-info",
+    "20-maas-03-machine-resources",
+    "50-maas-01-commissioning",
+    "maas-list-modaliases",
+    "maas-lshw",
+    "maas-serial-ports",
+    "maas-support-info",
 )
 
 
@@ -52,9 +56,7 @@ class NetworksMonitor:
             if self._observe:
                 self._watch(found)
         except Exception as error:
-            terse.error(
-                "Failed to update and/or record network interface configuration: %s", error
-            )
+            terse.error("Failed to update and/or record network interface configuration: %s", error)
 
     def _watch(self, found: dict) -> None:
         """Observers run as this user; they use sudo themselves. Respawned."""
@@ -67,7 +69,9 @@ class NetworksMonitor:
             if process is not None:
                 terse.error("observer %s %s ended with %s", *key, process.returncode)
             self._observers[key] = subprocess.Popen(
-                [helper, *key], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                [helper, *key],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
 
@@ -84,9 +88,7 @@ def refresh(maas_url: str) -> dict:
     parts = urlsplit(maas_url)
     folder = Path(__file__).parent / "refresh"
     result = b""
-    with tempfile.TemporaryDirectory(
-        prefix="maas-commission-", dir=paths.data()
-    ) as scratch:
+    with tempfile.TemporaryDirectory(prefix="maas-commission-", dir=paths.data()) as scratch:
         descriptor, resources = tempfile.mkstemp()
         os.close(descriptor)
         environ = {
@@ -102,8 +104,12 @@ def refresh(maas_url: str) -> dict:
         failed = []
         for script in REFRESH:
             run = subprocess.run(
-                ["sudo", "-E", str(folder / script)], stdin=subprocess.DEVNULL,
-                capture_output=True, env=environ, timeout=60.0, check=False,
+                ["sudo", "-E", str(folder / script)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=environ,
+                timeout=60.0,
+                check=False,
             )
             if script.startswith("50-"):
                 result = run.stdout

@@ -14,8 +14,12 @@ from . import paths, processes
 from .log import log
 
 ARCHITECTURES = {
-    "x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf", "i686": "i386",
-    "ppc64le": "ppc64el", "s390x": "s390x",
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "armhf",
+    "i686": "i386",
+    "ppc64le": "ppc64el",
+    "s390x": "s390x",
 }
 IGNORED = {"loopback", "ipip", "tunnel"}
 
@@ -49,11 +53,7 @@ def interfaces() -> dict[str, dict[str, Any]]:
             continue
         if kind == "ethernet" and not container:
             continue
-        addresses = [
-            f"{a['address']}/{a['netmask']}"
-            for a in network["addresses"]
-            if a["scope"] != "link"
-        ]
+        addresses = [f"{a['address']}/{a['netmask']}" for a in network["addresses"] if a["scope"] != "link"]
         found[name] = {
             "type": kind if kind in {"vlan", "bridge", "bond"} else "physical",
             "mac_address": network["hwaddr"],
@@ -82,11 +82,7 @@ def _kind(name: str, network: dict[str, Any]) -> str:
 
 
 def addresses(found: dict[str, dict[str, Any]]) -> list[str]:
-    return [
-        str(ip_interface(cidr).ip)
-        for interface in found.values()
-        for cidr in interface["addresses"]
-    ]
+    return [str(ip_interface(cidr).ip) for interface in found.values() for cidr in interface["addresses"]]
 
 
 def address_towards(subnet: str, found: dict[str, dict[str, Any]]) -> tuple[str, str]:

@@ -17,13 +17,20 @@ class CommandFailed(Exception):
 
 
 def run(
-    argv: list[str], *, stdin: bytes | None = None, timeout: float = 60.0,
+    argv: list[str],
+    *,
+    stdin: bytes | None = None,
+    timeout: float = 60.0,
     env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end. A missing program raises FileNotFoundError."""
     result = subprocess.run(
-        argv, input=stdin if stdin is not None else b"", capture_output=True,
-        timeout=timeout, env=env or locale_environ(), check=False,
+        argv,
+        input=stdin if stdin is not None else b"",
+        capture_output=True,
+        timeout=timeout,
+        env=env or locale_environ(),
+        check=False,
     )
     if uvloop_hazard.present() and next(_count) % 10 == 0:
         # The real daemons never hear of some exits when uvloop is installed.

@@ -24,8 +24,10 @@ from .service_monitor import (
 terse = log("provisioningserver.rackdservices")
 human = maaslog("rack")
 FROM_THE_REGION = (
-    ("ntp_rack", "chrony", "ntp"), ("dns_rack", "bind9", "bind9"),
-    ("proxy_rack", "maas-proxy", "proxy"), ("syslog_rack", "maas-syslog", "syslog"),
+    ("ntp_rack", "chrony", "ntp"),
+    ("dns_rack", "bind9", "bind9"),
+    ("proxy_rack", "maas-proxy", "proxy"),
+    ("syslog_rack", "maas-syslog", "syslog"),
 )
 
 
@@ -88,17 +90,19 @@ class RackServices:
 
     def _agent(self, known: dict) -> None:
         """Written and restarted once per start of rackd, and when it changes."""
-        text = yaml.safe_dump({
-            "maas_uuid": known["maas_uuid"],
-            "system_id": self.link.system_id,
-            "secret": paths.data("secret").read_text().strip(),
-            "controllers": [urlsplit(url).hostname for url in self.settings.maas_url],
-            "log_level": "debug" if self.settings.debug else "info",
-            "httpproxy": {
-                "cache_size": int(self.settings.httpproxy_cache_size),
-                "cache_dir": str(paths.cache() / "httpproxy"),
-            },
-        })
+        text = yaml.safe_dump(
+            {
+                "maas_uuid": known["maas_uuid"],
+                "system_id": self.link.system_id,
+                "secret": paths.data("secret").read_text().strip(),
+                "controllers": [urlsplit(url).hostname for url in self.settings.maas_url],
+                "log_level": "debug" if self.settings.debug else "info",
+                "httpproxy": {
+                    "cache_size": int(self.settings.httpproxy_cache_size),
+                    "cache_dir": str(paths.cache() / "httpproxy"),
+                },
+            }
+        )
         if self._changed("agent", text):
             files.atomic_write(text, paths.agent_conf(), mode=0o600)
             self.monitor.restart("agent")
@@ -141,10 +145,9 @@ class RackServices:
     def _look_at_networks(self, known: dict) -> None:
         if self._networks is None:
             self._networks = NetworksMonitor(
-                lambda found, _: self.link.ask(
-                    "UpdateInterfaces", system_id=self.link.system_id, interfaces=found
-                ),
-                self.settings.maas_url[0], known["network_discovery"],
+                lambda found, _: self.link.ask("UpdateInterfaces", system_id=self.link.system_id, interfaces=found),
+                self.settings.maas_url[0],
+                known["network_discovery"],
             )
             threading.Thread(target=self._networks.run, daemon=True).start()
 

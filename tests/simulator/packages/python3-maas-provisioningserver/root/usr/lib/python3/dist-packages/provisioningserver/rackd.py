@@ -86,8 +86,7 @@ def _prepare_boot_files(root: Path) -> None:
         if not grub.exists():
             grub.write_text("# SIMULATOR: real MAAS chooses by MAC address here\nhalt\n")
         (root / "ipxe.cfg").write_text(
-            "#!ipxe\necho MAAS simulator: ipxe.cfg\n"
-            "chain ipxe.cfg-${mac:hexhyp} || chain ipxe.cfg-default-amd64\n"
+            "#!ipxe\necho MAAS simulator: ipxe.cfg\nchain ipxe.cfg-${mac:hexhyp} || chain ipxe.cfg-default-amd64\n"
         )
         for source in map(Path, BOOTLOADERS):
             for file in sorted(source.glob("*.c32")) if source.is_dir() else [source]:
@@ -143,5 +142,3 @@ def _listen_for_leases(link: RegionLink) -> None:
             link.lease(sock.recv(65536))
 
     threading.Thread(target=run, daemon=True).start()
-
-

@@ -80,7 +80,8 @@ class RegionLink:
             self._was_full = len(loops)
             terse.info(
                 "Fully connected to all %d event-loops on all %d region controllers.",
-                len(loops), len(regions),
+                len(loops),
+                len(regions),
             )
 
     def _connect(self, name: str, endpoints: list[list]) -> None:
@@ -88,17 +89,13 @@ class RegionLink:
             try:
                 sock = socket.create_connection((host, port), timeout=5.0)
                 sock.settimeout(None)
-                connection = Connection(
-                    sock, {"ConfigureDHCP": self.services.configure_dhcp, "Ping": lambda _: {}}
-                )
+                connection = Connection(sock, {"ConfigureDHCP": self.services.configure_dhcp, "Ping": lambda _: {}})
                 secret = bytes.fromhex(paths.data("secret").read_text().strip())
                 connection.authenticate(secret)
             except Exception as error:
                 terse.error("Cannot connect to event-loop %s at %s: %s", name, host, error)
                 continue
-            threading.Thread(
-                target=self._listen, args=(name, host, connection), daemon=True
-            ).start()
+            threading.Thread(target=self._listen, args=(name, host, connection), daemon=True).start()
             try:
                 self._register(connection)
             except Exception as error:
@@ -137,9 +134,7 @@ class RegionLink:
         terse.info("Event-loop %s (%s) disconnected.", name, host)
         if not self._connections:
             self._addresses.clear()
-            terse.info(
-                "Lost all connections to region controllers. Stopping service(s) dhcpd, dhcpd6."
-            )
+            terse.info("Lost all connections to region controllers. Stopping service(s) dhcpd, dhcpd6.")
             self.services.last_region_lost()
             time.sleep(0.1)
 

@@ -56,8 +56,7 @@ def rsyslog(port: int, forwarders: Sequence[str] = (), promtail_port: int = 0) -
     """rsyslog.conf: it drops privileges and writes to the journal, nothing else."""
     folder = paths.syslog("rsyslog")
     forward = "\n".join(
-        f'*.* action(type="omfwd" target="{ip}" port="{port}" protocol="tcp"'
-        f' queue.filename="{ip}")'
+        f'*.* action(type="omfwd" target="{ip}" port="{port}" protocol="tcp" queue.filename="{ip}")'
         for ip in forwarders
     )
     if promtail_port:
@@ -150,9 +149,7 @@ RESOURCES = """\
 """
 
 
-def region_nginx(
-    workers: int, tls_port: int | None = None, certificate: tuple[Path, Path] | None = None
-) -> str:
+def region_nginx(workers: int, tls_port: int | None = None, certificate: tuple[Path, Path] | None = None) -> str:
     """regiond.nginx.conf: 5240, or with TLS the TLS port and what 5240 keeps."""
     sockets = "\n".join(f"    server unix:{paths.worker_socket(n)};" for n in range(workers))
     images = RESOURCES % paths.data(BOOT_RESOURCES)
@@ -162,8 +159,11 @@ def region_nginx(
         kept = "".join(
             f"    location {where} {{ proxy_pass http://regiond-webapp; }}\n"
             for where in (
-                "/MAAS/rpc/", "/MAAS/metadata/", "/MAAS/api/2.0/machines",
-                "= /MAAS/maas-run-scripts", "/MAAS/images-stream",
+                "/MAAS/rpc/",
+                "/MAAS/metadata/",
+                "/MAAS/api/2.0/machines",
+                "= /MAAS/maas-run-scripts",
+                "/MAAS/images-stream",
             )
         )
         plain = (

@@ -24,8 +24,12 @@ from .log import log, maaslog
 
 ON, OFF, DEAD, ANY, UNKNOWN = "on", "off", "dead", "any", "unknown"
 SYSTEMD = {
-    "active": ON, "reloading": DEAD, "inactive": OFF,
-    "failed": DEAD, "activating": DEAD, "deactivating": OFF,
+    "active": ON,
+    "reloading": DEAD,
+    "inactive": OFF,
+    "failed": DEAD,
+    "activating": DEAD,
+    "deactivating": OFF,
 }
 PEBBLE = {"active": ON, "inactive": OFF, "backoff": DEAD, "error": DEAD}
 PROCESS = {ON: "running", OFF: "dead", DEAD: "Result: exit-code"}
@@ -88,13 +92,9 @@ class Systemd:
             if line.startswith("Active"):
                 _, active, rest = line.split(" ", 2)
                 if active not in SYSTEMD:
-                    raise ServiceParsingError(
-                        f"Unable to parse the active state of '{service.systemd}': '{active}'."
-                    )
+                    raise ServiceParsingError(f"Unable to parse the active state of '{service.systemd}': '{active}'.")
                 return SYSTEMD[active], rest.lstrip("(").split(")")[0]
-        raise ServiceParsingError(
-            f"Unable to parse the output from systemd for service '{service.systemd}'."
-        )
+        raise ServiceParsingError(f"Unable to parse the output from systemd for service '{service.systemd}'.")
 
     @staticmethod
     def _call(*words: str) -> subprocess.CompletedProcess[bytes]:
@@ -146,9 +146,7 @@ class Pebble:
             raise ServiceParsingError(f"no result for service '{service.pebble}'")
         name, current = result[0]["name"], result[0]["current"]
         if name != service.pebble or current not in PEBBLE:
-            raise ServiceParsingError(
-                f"Unable to parse the output for service '{service.name}': {name} {current}"
-            )
+            raise ServiceParsingError(f"Unable to parse the output for service '{service.name}': {name} {current}")
         state = PEBBLE[current]
         return state, PROCESS[state]
 
@@ -158,9 +156,7 @@ class Pebble:
             result = self._ask("GET", f"/v1/changes/{change}").get("result", {})
             if result.get("ready") and "status" in result:
                 if result["status"] in {"Error", "Hold", "Undone"} or result.get("err"):
-                    raise ValueError(
-                        f"Pebble change {change} is {result['status']}: {result.get('err')}"
-                    )
+                    raise ValueError(f"Pebble change {change} is {result['status']}: {result.get('err')}")
                 return
             time.sleep(1.0)
         raise TimeoutError(f"Pebble change {change} was not ready within {within:g} s")
@@ -197,6 +193,7 @@ class ServiceMonitor:
 
     def ensure_all(self) -> dict[str, str]:
         """One round over all services, all at once; returns what is known after it."""
+
         def one(name: str) -> None:
             try:
                 self.ensure(name)
@@ -205,7 +202,8 @@ class ServiceMonitor:
             except Exception as error:
                 human.error(
                     "While monitoring service '%s' an error was encountered: %s",
-                    name, error,
+                    name,
+                    error,
                 )
 
         with ThreadPoolExecutor(len(self.services)) as pool:
@@ -222,9 +220,11 @@ class ServiceMonitor:
         if state in wanted:
             if process != PROCESS[state]:
                 human.warning(
-                    "Service '%s' is %s but not in the expected state of '%s', its "
-                    "current state is '%s'.",
-                    service.systemd, state, PROCESS[state], process,
+                    "Service '%s' is %s but not in the expected state of '%s', its current state is '%s'.",
+                    service.systemd,
+                    state,
+                    PROCESS[state],
+                    process,
                 )
             return state
         action, done = ("start", "started") if expected == ON else ("stop", "stopped")
@@ -287,9 +287,6 @@ class ServiceMonitor:
             raise ServiceActionError(text)
 
     def _fail(self, service: Service, action: str, state: str, process: str) -> None:
-        text = (
-            f"Service '{service.systemd}' failed to {action}. Its current state "
-            f"is '{state}' and '{process}'."
-        )
+        text = f"Service '{service.systemd}' failed to {action}. Its current state is '{state}' and '{process}'."
         human.error(text)
         raise ServiceActionError(text)

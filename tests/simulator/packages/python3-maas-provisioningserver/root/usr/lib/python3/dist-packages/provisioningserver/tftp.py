@@ -32,9 +32,7 @@ class TftpServer:
                 next_look = time.monotonic() + every
             for key, _ in self._selector.select(next_look - time.monotonic()):
                 request, client = key.fileobj.recvfrom(2048)  # type: ignore[union-attr]
-                threading.Thread(
-                    target=self._answer, args=(key.data, client, request), daemon=True
-                ).start()
+                threading.Thread(target=self._answer, args=(key.data, client, request), daemon=True).start()
 
     def _bind(self, wanted: set[str]) -> None:
         for address in wanted - self._sockets.keys():

@@ -105,27 +105,24 @@ def _route(path: str, call: Call) -> Any:
 
 def login(call: Call) -> Any:
     if call.method == "POST":
-        user = authentication.by_password(
-            call.cursor, call.fields.get("username", ""), call.fields.get("password", "")
-        )
+        user = authentication.by_password(call.cursor, call.fields.get("username", ""), call.fields.get("password", ""))
         if user is None:
             return 400, {"__all__": ["Please enter a correct username and password."]}
         return 204, ""
     call.cursor.execute(
-        "SELECT NOT EXISTS (SELECT 1 FROM auth_user "
-        "WHERE username NOT IN ('MAAS', 'maas-init-node')) AS empty"
+        "SELECT NOT EXISTS (SELECT 1 FROM auth_user WHERE username NOT IN ('MAAS', 'maas-init-node')) AS empty"
     )
     return {
-        "authenticated": False, "external_auth_url": None, "no_users": call.cursor.fetchone().empty,
+        "authenticated": False,
+        "external_auth_url": None,
+        "no_users": call.cursor.fetchone().empty,
     }
 
 
 def authenticate(call: Call) -> Any:
     if call.method != "POST":
         raise HttpError(405, "Method Not Allowed")
-    user = authentication.by_password(
-        call.cursor, call.fields.get("username", ""), call.fields.get("password", "")
-    )
+    user = authentication.by_password(call.cursor, call.fields.get("username", ""), call.fields.get("password", ""))
     if user is None:
         return 403, "Forbidden"
     return resources.token_of(call, user, call.fields.get("consumer"))
@@ -138,9 +135,9 @@ def form(request: Request) -> dict[str, str]:
         head = f"Content-Type: {kind}\r\n\r\n".encode()
         parts = BytesParser().parsebytes(head + request.body).get_payload()
         return {
-            str(part.get_param("name", header="content-disposition")):
-                (part.get_payload(decode=True) or b"").decode()
-            for part in parts if not isinstance(part, str)
+            str(part.get_param("name", header="content-disposition")): (part.get_payload(decode=True) or b"").decode()
+            for part in parts
+            if not isinstance(part, str)
         }
     if kind.startswith("application/json") and request.body:
         return {k: v if isinstance(v, str) else json.dumps(v) for k, v in json.loads(request.body).items()}

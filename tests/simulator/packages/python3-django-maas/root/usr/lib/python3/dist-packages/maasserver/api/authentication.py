@@ -49,9 +49,7 @@ def user(cursor, headers: Mapping[str, str], now: float | None = None):
 
 def by_password(cursor, username: str, password: str):
     """The user with this password, or None."""
-    cursor.execute(
-        "SELECT * FROM auth_user WHERE username = %s AND is_active", (username,)
-    )
+    cursor.execute("SELECT * FROM auth_user WHERE username = %s AND is_active", (username,))
     row = cursor.fetchone()
     return row if row and password_is(row.password, password) else None
 

@@ -12,9 +12,15 @@ from .. import controllers, database, default_settings, importer
 from ..random_keys import random_text
 
 CAPABILITIES = [
-    "networks-management", "static-ipaddresses", "ipv6-deployment-ubuntu",
-    "devices-management", "storage-deployment-ubuntu", "network-deployment-ubuntu",
-    "bridging-interface-ubuntu", "bridging-automatic-ubuntu", "authenticate-api",
+    "networks-management",
+    "static-ipaddresses",
+    "ipv6-deployment-ubuntu",
+    "devices-management",
+    "storage-deployment-ubuntu",
+    "network-deployment-ubuntu",
+    "bridging-interface-ubuntu",
+    "bridging-automatic-ubuntu",
+    "authenticate-api",
 ]
 
 
@@ -33,7 +39,8 @@ def version(call) -> Any:
     )
     row = call.cursor.fetchone()
     return {
-        "version": str(row.version if row else None), "subversion": "simulator",
+        "version": str(row.version if row else None),
+        "subversion": "simulator",
         "capabilities": CAPABILITIES,
     }
 
@@ -61,16 +68,18 @@ def rpc(call) -> Any:
 
 def _user(row) -> dict[str, Any]:
     return {
-        "username": row.username, "email": row.email, "is_superuser": row.is_superuser,
-        "is_local": True, "sshkeys_count": 0, "machines_count": 0,
+        "username": row.username,
+        "email": row.email,
+        "is_superuser": row.is_superuser,
+        "is_local": True,
+        "sshkeys_count": 0,
+        "machines_count": 0,
         "resource_uri": f"/MAAS/api/2.0/users/{row.username}/",
     }
 
 
 def users(call) -> Any:
-    call.cursor.execute(
-        "SELECT * FROM auth_user WHERE username NOT IN ('MAAS', 'maas-init-node') ORDER BY id"
-    )
+    call.cursor.execute("SELECT * FROM auth_user WHERE username NOT IN ('MAAS', 'maas-init-node') ORDER BY id")
     return [_user(row) for row in call.cursor.fetchall()]
 
 
@@ -90,8 +99,10 @@ def token_of(call, user, name: str | None) -> dict[str, str]:
     if row:
         return row._asdict()
     made = {
-        "consumer_key": random_text(18), "name": name or "MAAS consumer",
-        "token_key": random_text(18), "token_secret": random_text(32),
+        "consumer_key": random_text(18),
+        "name": name or "MAAS consumer",
+        "token_key": random_text(18),
+        "token_secret": random_text(32),
     }
     call.cursor.execute(
         "INSERT INTO piston3_consumer (name, description, key, secret, status, user_id) "
@@ -101,8 +112,7 @@ def token_of(call, user, name: str | None) -> dict[str, str]:
     call.cursor.execute(
         "INSERT INTO piston3_token (key, secret, token_type, timestamp, is_approved, consumer_id, "
         "user_id) VALUES (%s, %s, 2, %s, true, %s, %s)",
-        (made["token_key"], made["token_secret"], int(time.time()),
-         call.cursor.fetchone().id, user.id),
+        (made["token_key"], made["token_secret"], int(time.time()), call.cursor.fetchone().id, user.id),
     )
     return made
 
@@ -131,27 +141,32 @@ def _controllers(call, kinds: set[int], services: bool, system_id: str | None = 
     call.cursor.execute(
         "SELECT n.*, c.version FROM maasserver_node n LEFT JOIN maasserver_controllerinfo c "
         "ON c.node_id = n.id WHERE node_type = ANY(%s) AND (%s::text IS NULL OR system_id = %s) "
-        "ORDER BY n.id", (list(kinds), system_id, system_id),
+        "ORDER BY n.id",
+        (list(kinds), system_id, system_id),
     )
     found = []
     for node in call.cursor.fetchall():
         facts = {
-            "system_id": node.system_id, "hostname": node.hostname, "fqdn": f"{node.hostname}.maas",
-            "node_type": node.node_type, "version": node.version or "",
+            "system_id": node.system_id,
+            "hostname": node.hostname,
+            "fqdn": f"{node.hostname}.maas",
+            "node_type": node.node_type,
+            "version": node.version or "",
             "node_type_name": {2: "Rack controller", 3: "Region controller"}.get(
-                node.node_type, "Region and rack controller"),
+                node.node_type, "Region and rack controller"
+            ),
         }
         call.cursor.execute(
-            "SELECT name, mac_address, enabled, addresses FROM maasserver_interface "
-            "WHERE node_id = %s ORDER BY name", (node.id,),
+            "SELECT name, mac_address, enabled, addresses FROM maasserver_interface WHERE node_id = %s ORDER BY name",
+            (node.id,),
         )
         interfaces = [row._asdict() for row in call.cursor.fetchall()]
         facts["interface_set"] = interfaces
         facts["ip_addresses"] = [a.split("/")[0] for i in interfaces for a in i["addresses"]]
         if services:
             call.cursor.execute(
-                "SELECT name, status, status_info FROM maasserver_service "
-                "WHERE node_id = %s ORDER BY name", (node.id,),
+                "SELECT name, status, status_info FROM maasserver_service WHERE node_id = %s ORDER BY name",
+                (node.id,),
             )
             facts["service_set"] = [row._asdict() for row in call.cursor.fetchall()]
         found.append(facts)
@@ -188,10 +203,13 @@ def is_importing(call) -> Any:
 
 
 def boot_sources(call) -> Any:
-    return [{
-        "id": 1, "url": "http://images.maas.io/ephemeral-v3/stable/",
-        "keyring_filename": "/usr/share/keyrings/ubuntu-cloudimage-keyring.gpg",
-    }]
+    return [
+        {
+            "id": 1,
+            "url": "http://images.maas.io/ephemeral-v3/stable/",
+            "keyring_filename": "/usr/share/keyrings/ubuntu-cloudimage-keyring.gpg",
+        }
+    ]
 
 
 def domains(call) -> Any:
@@ -207,7 +225,10 @@ def subnets(call) -> Any:
     )
     return [
         {
-            "id": r.id, "name": r.name, "cidr": r.cidr, "gateway_ip": r.gateway_ip,
+            "id": r.id,
+            "name": r.name,
+            "cidr": r.cidr,
+            "gateway_ip": r.gateway_ip,
             "dns_servers": r.dns_servers,
             "vlan": {"id": r.vlan, "vid": r.vid, "fabric_id": r.fabric_id, "dhcp_on": r.dhcp_on},
         }
@@ -217,17 +238,15 @@ def subnets(call) -> Any:
 
 def fabrics(call) -> Any:
     call.cursor.execute("SELECT id, name FROM maasserver_fabric ORDER BY id")
-    return [
-        {"id": row.id, "name": row.name, "vlans": vlans(call, row.id)}
-        for row in call.cursor.fetchall()
-    ]
+    return [{"id": row.id, "name": row.name, "vlans": vlans(call, row.id)} for row in call.cursor.fetchall()]
 
 
 def vlans(call, fabric: str | int) -> Any:
     call.cursor.execute(
         "SELECT v.id, v.name, v.vid, v.mtu, v.dhcp_on, v.fabric_id, n.system_id AS primary_rack "
         "FROM maasserver_vlan v LEFT JOIN maasserver_node n ON n.id = v.primary_rack_id "
-        "WHERE v.fabric_id = %s ORDER BY v.vid", (fabric,),
+        "WHERE v.fabric_id = %s ORDER BY v.vid",
+        (fabric,),
     )
     return [row._asdict() for row in call.cursor.fetchall()]
 
@@ -245,7 +264,8 @@ def update_vlan(call, fabric: str, vid: str) -> Any:
     node = call.cursor.fetchone()
     call.cursor.execute(
         "SELECT 1 FROM maasserver_iprange r JOIN maasserver_subnet s ON s.id = r.subnet_id "
-        "WHERE s.vlan_id = %s AND r.type = 'dynamic'", (before["id"],),
+        "WHERE s.vlan_id = %s AND r.type = 'dynamic'",
+        (before["id"],),
     )
     if on and call.cursor.fetchone() is None:
         raise Refused({"dhcp_on": ["dhcp can only be turned on when a dynamic IP range is defined."]})
@@ -274,15 +294,13 @@ def create_ip_range(call) -> Any:
         raise Refused({"start_ip": [str(error)]}) from None
     if kind not in {"dynamic", "reserved"}:
         raise Refused({"type": ["Select a valid choice."]})
-    call.cursor.execute(
-        "SELECT id FROM maasserver_subnet WHERE cidr >>= %s::inet AND cidr >>= %s::inet", (low, high)
-    )
+    call.cursor.execute("SELECT id FROM maasserver_subnet WHERE cidr >>= %s::inet AND cidr >>= %s::inet", (low, high))
     subnet = call.cursor.fetchone()
     if subnet is None:
         raise Refused({"__all__": ["Start IP address must be within a known subnet."]})
     call.cursor.execute(
-        "INSERT INTO maasserver_iprange (type, start_ip, end_ip, subnet_id) "
-        "VALUES (%s, %s, %s, %s) RETURNING id", (kind, low, high, subnet.id),
+        "INSERT INTO maasserver_iprange (type, start_ip, end_ip, subnet_id) VALUES (%s, %s, %s, %s) RETURNING id",
+        (kind, low, high, subnet.id),
     )
     number = call.cursor.fetchone().id
     return {"id": number, "type": kind, "start_ip": low, "end_ip": high, "subnet_id": subnet.id}
@@ -302,7 +320,12 @@ def _one(found: list) -> Any:
 GET, POST, PUT, DELETE = "GET", "POST", "PUT", "DELETE"
 FOR_ANYBODY = {"version/", "describe/"}
 FOR_ADMINS = {
-    set_config, import_images, stop_import, update_vlan, create_ip_range, delete_ip_range,
+    set_config,
+    import_images,
+    stop_import,
+    update_vlan,
+    create_ip_range,
+    delete_ip_range,
 }
 ROUTES = [
     (r"version/", {(GET, ""): version}),
@@ -312,10 +335,15 @@ ROUTES = [
     (r"rackcontrollers/", {(GET, ""): rack_controllers}),
     (r"rackcontrollers/(\w+)/", {(GET, ""): rack_controller}),
     (r"regioncontrollers/", {(GET, ""): region_controllers}),
-    (r"boot-resources/", {
-        (GET, ""): boot_resources, (GET, "is_importing"): is_importing,
-        (POST, "import"): import_images, (POST, "stop_import"): stop_import,
-    }),
+    (
+        r"boot-resources/",
+        {
+            (GET, ""): boot_resources,
+            (GET, "is_importing"): is_importing,
+            (POST, "import"): import_images,
+            (POST, "stop_import"): stop_import,
+        },
+    ),
     (r"boot-sources/", {(GET, ""): boot_sources}),
     (r"domains/", {(GET, ""): domains}),
     (r"subnets/", {(GET, ""): subnets}),

@@ -19,8 +19,7 @@ try:
                     "keepalives_idle": config.database_keepalive_idle,
                     "keepalives_interval": config.database_keepalive_interval,
                     "keepalives_count": config.database_keepalive_count,
-                    "application_name": "maas-regiond-"
-                    + (files.read_if_present(paths.data("maas_id")) or "NO_ID"),
+                    "application_name": "maas-regiond-" + (files.read_if_present(paths.data("maas_id")) or "NO_ID"),
                 },
             }
         }

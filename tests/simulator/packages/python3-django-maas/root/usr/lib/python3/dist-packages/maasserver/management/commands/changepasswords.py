@@ -21,9 +21,7 @@ class Command(BaseCommand):
         for line in lines(args, openhook=hook_encoded("utf-8")):  # noqa: SIM115
             username, colon, password = line.rstrip("\r\n").partition(":")
             if not colon:
-                raise CommandError(
-                    "Invalid input provided. Format is 'username:password', one per line."
-                )
+                raise CommandError("Invalid input provided. Format is 'username:password', one per line.")
             user = User.objects.filter(username=username).first()
             if user is None:
                 raise CommandError(f"User '{username}' does not exist.")

@@ -65,9 +65,17 @@ def _tool(parameters: dict, schema: str, *words: str) -> None:
         attributes.insert(0, f"host={endpoint}")
         endpoint = "@"
     argv = [
-        paths.program("/usr/bin/temporal-sql-tool"), "--plugin", "postgres",
-        "--endpoint", endpoint, "--port", parameters.get("port", "5432"),
-        "--database", parameters["database"], "--ca", "&".join(attributes),
+        paths.program("/usr/bin/temporal-sql-tool"),
+        "--plugin",
+        "postgres",
+        "--endpoint",
+        endpoint,
+        "--port",
+        parameters.get("port", "5432"),
+        "--database",
+        parameters["database"],
+        "--ca",
+        "&".join(attributes),
     ]
     if parameters.get("user"):
         argv += ["--user", parameters["user"]]

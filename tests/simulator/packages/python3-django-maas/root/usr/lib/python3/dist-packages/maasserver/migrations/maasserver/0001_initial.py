@@ -44,21 +44,26 @@ CREATE TABLE maasserver_staticipaddress (
     mac_address text, hostname varchar(255));
 """
 Migration = step(
-    "maasserver", "0001_initial",
+    "maasserver",
+    "0001_initial",
     operations=[
-        migrations.CreateModel("Config", [
-            ("id", models.BigAutoField(
-                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-            )),
-            ("name", models.CharField(max_length=255, unique=True)),
-            ("value", models.JSONField(null=True)),
-        ]),
-        migrations.CreateModel("Secret", [
-            ("created", models.DateTimeField(editable=False)),
-            ("updated", models.DateTimeField(editable=False)),
-            ("path", models.TextField(primary_key=True)),
-            ("value", models.JSONField()),
-        ]),
+        migrations.CreateModel(
+            "Config",
+            [
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=255, unique=True)),
+                ("value", models.JSONField(null=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            "Secret",
+            [
+                ("created", models.DateTimeField(editable=False)),
+                ("updated", models.DateTimeField(editable=False)),
+                ("path", models.TextField(primary_key=True)),
+                ("value", models.JSONField()),
+            ],
+        ),
         RunSQL(TABLES, RunSQL.noop),
     ],
 )

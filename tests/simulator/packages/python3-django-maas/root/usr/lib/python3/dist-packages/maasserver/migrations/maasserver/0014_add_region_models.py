@@ -5,8 +5,12 @@ from django.db.migrations import RunSQL
 from maasserver.simulated_migration import step
 
 Migration = step(
-    "maasserver", "0014_add_region_models", after="0001_initial",
-    operations=[RunSQL("""
+    "maasserver",
+    "0014_add_region_models",
+    after="0001_initial",
+    operations=[
+        RunSQL(
+            """
         CREATE TABLE maasserver_regioncontrollerprocess (
             id bigserial PRIMARY KEY, created timestamptz NOT NULL DEFAULT now(),
             updated timestamptz NOT NULL DEFAULT now(),
@@ -22,5 +26,8 @@ Migration = step(
                 REFERENCES maasserver_regioncontrollerprocess ON DELETE CASCADE,
             rack_controller_id bigint NOT NULL REFERENCES maasserver_node ON DELETE CASCADE,
             UNIQUE (process_id, rack_controller_id));
-    """, RunSQL.noop)],
+    """,
+            RunSQL.noop,
+        )
+    ],
 )

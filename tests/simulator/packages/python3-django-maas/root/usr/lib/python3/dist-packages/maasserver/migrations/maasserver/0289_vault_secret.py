@@ -6,16 +6,24 @@ from django.db.migrations import RunSQL
 from maasserver.simulated_migration import step
 
 Migration = step(
-    "maasserver", "0289_vault_secret", after="0026_create_zone_serial_sequence",
+    "maasserver",
+    "0289_vault_secret",
+    after="0026_create_zone_serial_sequence",
     operations=[
-        migrations.CreateModel("VaultSecret", [
-            ("path", models.TextField(primary_key=True)),
-            ("deleted", models.BooleanField(default=False)),
-        ]),
-        RunSQL("""
+        migrations.CreateModel(
+            "VaultSecret",
+            [
+                ("path", models.TextField(primary_key=True)),
+                ("deleted", models.BooleanField(default=False)),
+            ],
+        ),
+        RunSQL(
+            """
             CREATE TABLE maas_simulator_import (
                 id bigserial PRIMARY KEY, started timestamptz NOT NULL DEFAULT now(),
                 finished timestamptz);
-        """, RunSQL.noop),
+        """,
+            RunSQL.noop,
+        ),
     ],
 )

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from maas_init.privileges import SETPRIV, USEFUL, Privileges, launcher
+
+NONE = Privileges(uid=568, bounding=frozenset(), ambient=frozenset(), no_new_privileges=False)
+ALL = frozenset(USEFUL)
+MASK = sum(1 << number for number in USEFUL.values())
+
+
+def status(tmp_path: Path, *, bounding: int = 0, ambient: int = 0, no_new_privileges: int = 0) -> Path:
+    """Write what /proc/self/status would show."""
+    file = tmp_path / "status"
+    file.write_text(
+        "Name:\tpython3\nUmask:\t0022\nGroups:\t \n"
+        f"CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t{bounding:016x}\n"
+        f"CapAmb:\t{ambient:016x}\nNoNewPrivs:\t{no_new_privileges}\nSeccomp:\t2\n"
+    )
+    return file
+
+
+def test_facts_are_read_from_the_kernel_s_file(tmp_path: Path) -> None:
+    found = Privileges.look(status(tmp_path, bounding=MASK, ambient=1 << 13, no_new_privileges=1))
+    assert found == Privileges(os.geteuid(), ALL, frozenset({"net_raw"}), True)
+
+
+@pytest.mark.parametrize(("name", "number"), USEFUL.items())
+def test_each_capability_has_its_number(name: str, number: int, tmp_path: Path) -> None:
+    assert Privileges.look(status(tmp_path, bounding=1 << number)).bounding == {name}
+
+
+def test_capabilities_of_no_use_are_left_out(tmp_path: Path) -> None:
+    everything = (1 << 41) - 1
+    assert Privileges.look(status(tmp_path, bounding=everything)).bounding == ALL
+    assert Privileges.look(status(tmp_path, bounding=everything & ~MASK)).bounding == frozenset()
+
+
+def test_this_process_can_look_at_itself() -> None:
+    assert Privileges.look().uid == os.geteuid()
+
+
+@pytest.mark.process
+def test_real_process_sees_what_it_was_given() -> None:
+    """The kernel and setpriv, not a file of ours, say what the facts are."""
+    code = (
+        "from maas_init.privileges import Privileges; found = Privileges.look()\n"
+        "print(found.uid, *sorted(found.bounding), '|', *sorted(found.ambient), '|', found.no_new_privileges)"
+    )
+    given = ["--bounding-set=-all,+net_raw,+net_admin,+chown", "--inh-caps=+net_raw", "--ambient-caps=+net_raw"]
+    command = ["setpriv", "--reuid=65534", "--clear-groups", *given, "--no-new-privs", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "65534 net_admin net_raw | net_raw | True\n"
+
+
+# What services will have.
+
+
+def test_nothing_can_be_raised_under_no_new_privileges() -> None:
+    found = replace(NONE, bounding=ALL, ambient=frozenset({"net_raw"}), no_new_privileges=True)
+    assert found.raised == {"net_raw"}, "what is inherited already stays"
+
+
+def test_launcher_decides_what_can_be_raised() -> None:
+    raised = replace(NONE, bounding=ALL).raised
+    assert raised == (ALL if SETPRIV.exists() else frozenset())
+
+
+# How they come to it.
+
+
+def test_nothing_is_put_before_a_command_when_nothing_changes() -> None:
+    assert launcher(NONE, uid=568, gid=568) == []
+    settled = replace(NONE, bounding=ALL, ambient=ALL, no_new_privileges=True)
+    assert launcher(settled, uid=568, gid=568) == []
+
+
+def test_root_drops_to_the_user_and_hands_down_what_it_may() -> None:
+    ambient = frozenset({"net_raw", "net_admin"})
+    root = Privileges(0, ambient, ambient, no_new_privileges=True)
+    assert launcher(root, uid=568, gid=569) == [
+        str(SETPRIV),
+        "--reuid=568",
+        "--regid=569",
+        "--clear-groups",
+        "--inh-caps=+net_admin,+net_raw",
+        "--ambient-caps=+net_admin,+net_raw",
+    ]
+
+
+def test_root_without_capabilities_only_drops() -> None:
+    root = Privileges(0, frozenset(), frozenset(), no_new_privileges=False)
+    assert launcher(root, uid=568, gid=568) == [str(SETPRIV), "--reuid=568", "--regid=568", "--clear-groups"]
+
+
+@pytest.mark.process
+def test_setpriv_understands_what_we_say_to_it() -> None:
+    ambient = frozenset({"net_raw"})
+    argv = launcher(Privileges(0, ambient, ambient, no_new_privileges=False), uid=65534, gid=65534)
+    command = ["setpriv", *argv[1:], "grep", "-E", "^(Uid|Gid|CapAmb)", "/proc/self/status"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        *("Uid:", *["65534"] * 4, "Gid:", *["65534"] * 4, "CapAmb:", f"{1 << USEFUL['net_raw']:016x}")
+    ]
