@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import boot, configure, handover, log, stop, watch
+from . import boot, configure, handover, log, privileges, stop, watch
 from .errors import ExitCode
 from .paths import Paths
 from .settings import Settings
@@ -19,10 +19,12 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     boot.hear_signals()
     try:
         settings = Settings.from_environ(environ)
-        privileges = boot.prepare(where)
+        if where.root == Path("/"):
+            privileges.leave_root()
+        allowed = boot.prepare(where)
         configure.everything(settings, where, environ, service_files)
         watch.block_signals()
-        supervisord = handover.start_supervisord(where, privileges, environ)
+        supervisord = handover.start_supervisord(where, allowed, environ)
     except boot.Stopped as reason:
         log.info("container.stopped", code=0, reason=str(reason))
         return ExitCode.STOPPED

@@ -8,13 +8,21 @@ every child inherits. Under no-new-privileges file capabilities are ignored and 
 from __future__ import annotations
 
 import os
+import pwd
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import paths
+from .errors import MaasInitError
+
+MAAS = "maas"
+"""The user that everything runs as; the image decides its uid (568)."""
 
 # Numbers from linux/capability.h. DHCP needs the raw socket, ports below 1024 on host networking need the second.
 USEFUL = {"net_bind_service": 10, "net_admin": 12, "net_raw": 13}
+
+NEEDED_TO_LEAVE_ROOT = {"chown": 0, "setgid": 6, "setuid": 7}
 
 SETPRIV = paths.PROGRAMS / "setpriv"
 
@@ -29,6 +37,7 @@ class Privileges:
     ambient: frozenset[str]
     """Those of USEFUL that children inherit already."""
     no_new_privileges: bool
+    missing_to_leave_root: tuple[str, ...] = ()
 
     @classmethod
     def look(cls, status: Path = Path("/proc/self/status")) -> Privileges:
@@ -38,6 +47,9 @@ class Privileges:
             bounding=_names(facts["CapBnd"]),
             ambient=_names(facts["CapAmb"]),
             no_new_privileges=facts["NoNewPrivs"].strip() == "1",
+            missing_to_leave_root=tuple(
+                name for name, number in NEEDED_TO_LEAVE_ROOT.items() if not int(facts["CapEff"], 16) >> number & 1
+            ),
         )
 
     @property
@@ -63,3 +75,25 @@ def launcher(privileges: Privileges, *, uid: int, gid: int) -> list[str]:
         wanted = ",".join(f"+{name}" for name in sorted(privileges.raised))
         argv += [f"--inh-caps={wanted}", f"--ambient-caps={wanted}"]
     return argv
+
+
+def leave_root() -> None:
+    """Become the user maas when started as root: replaces this process by itself, started again as maas.
+
+    Raises MaasInitError when this root may not even do that.
+    """
+    privileges = Privileges.look()
+    if privileges.uid != 0:
+        return
+    if privileges.missing_to_leave_root:
+        names = " ".join(name.upper() for name in privileges.missing_to_leave_root)
+        raise MaasInitError(
+            f"cannot become the user {MAAS}: this container runs as root without the capabilities {names}",
+            hint="start it without a user, or with --user 568:568; the image needs no root",
+        )
+    maas = pwd.getpwnam(MAAS)
+    for stream in (1, 2):
+        # Services open the container's output by its name, and it belongs to whom the container was started as.
+        os.fchown(stream, maas.pw_uid, maas.pw_gid)
+    argv = [*launcher(privileges, uid=maas.pw_uid, gid=maas.pw_gid), *sys.argv]
+    os.execv(argv[0], argv)

@@ -342,7 +342,17 @@ class Container:
 def ask(sock: Path, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
     """Send one HTTP request to a Unix socket; return the status and the JSON of the answer."""
     connection = UnixConnection(sock, timeout=GENEROUS)
+
+    def connected() -> bool:
+        try:
+            connection.connect()
+        except BlockingIOError:  # the queue before the door is full
+            connection.close()
+            return False
+        return True
+
     try:
+        until(connected)
         connection.request(method, path, body=body)
         answer: http.client.HTTPResponse = connection.getresponse()
         found: dict[str, Any] = json.loads(answer.read())

@@ -230,10 +230,10 @@ def test_start_that_fails_is_an_error_with_the_reason(works: Container) -> None:
 
 def test_start_of_a_program_that_does_not_exist_is_an_error_that_names_it(works: Container) -> None:
     change = works.change("start", "absent")
+    assert works.change("stop", "absent")["status"] == "Done"
     assert change["status"] == "Error"
     assert "/nonexistent/daemon" in change["err"]
     assert "within" not in change["err"], "it is told at once, not when patience ends: MAAS's ends after 10 s"
-    assert works.change("stop", "absent")["status"] == "Done"
 
 
 def test_start_of_a_one_shot_is_done_when_it_ended_well(works: Container) -> None:

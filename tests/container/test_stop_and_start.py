@@ -61,3 +61,20 @@ def test_a_container_killed_during_its_first_start_ends_healthy(new: Run) -> Non
 def test_another_command_is_run_as_it_is(image: str) -> None:
     assert docker("run", "--rm", image, "sh", "-c", "id -u; id -g; echo $0").split() == ["568", "568", "sh"]
     assert "PostgreSQL" in docker("run", "--rm", image, "bash", "-c", "psql --version")
+
+
+@pytest.mark.parametrize("way", [("--user", "0"), ("--init",), ("--tty",)], ids=lambda way: way[0].strip("-"))
+def test_it_runs_however_it_is_started(new: Run, way: tuple[str, ...]) -> None:
+    maas = new(*way).run()
+    maas.until_healthy()
+    init = {1} if way == ("--init",) else set()  # Docker's own
+    uids = {
+        int(uid)
+        for pid, uid in map(str.split, maas.execute("ps", "-eo", "pid=,uid=").splitlines())
+        if int(pid) not in init
+    }
+
+    assert uids == {568}
+    docker("stop", maas.name)
+    assert maas.inspect(".State.ExitCode") == 0
+    assert "database system is shut down" in maas.logs()
