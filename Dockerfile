@@ -126,6 +126,7 @@ RUN set -eu; \
         exit 1 ;; \
     esac; \
     dpkg --status maas-region-api maas-rack-controller > /dev/null; \
+    chmod 0755 /etc/sudoers.d; \
     chmod 0444 /etc/sudoers.d/99-maas-*; \
     rm -rf /tmp/packages /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt \
         /var/log/dpkg.log /etc/bind/maas/* /etc/bind/rndc.key /etc/bind/*.options.[0-9]* \

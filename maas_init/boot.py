@@ -1,14 +1,12 @@
-"""Boot: look around, make the directories that must exist, sweep away what a killed container left.
-
-From here on SIGTERM is heard: process 1 has no default action for it.
-"""
+"""Boot: look around, make the directories that must exist, sweep away what a killed container left."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import signal
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from . import files, log, paths
 from .errors import ExitCode, MaasInitError
@@ -59,86 +57,90 @@ STALE = (
     "/var/lib/maas/*.sock",
     "/var/lib/maas/*.sock.*",
     "/var/lib/maas/rsyslog/log.sock",
+    # regiond writes it at each start, and Temporal must not run with the last run's database and address.
+    "/var/lib/maas/temporal/production.yaml",
 )
-
-
-class Stopped(Exception):
-    """SIGTERM or SIGINT came before anything was running."""
-
-
-def hear_signals() -> None:
-    """Turn the first SIGTERM or SIGINT into Stopped; later ones are ignored."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(signal.Signals(number).name)
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, stop)
 
 
 def prepare(where: Paths) -> Privileges:
     """Make the place ready for `configure`; return what this process may do.
 
-    Raises MaasInitError when a volume cannot be written, with the command that helps.
+    Raises NotWritable when a volume cannot be written, with the command that helps.
     """
     privileges = Privileges.look()
-    for volume in where.volumes:
-        _must_be_writable(volume)
-    for directory, mode in DIRECTORIES.items():
-        _make(where.at(directory), mode)
-    stale = [path for pattern in STALE for path in where.root.glob(pattern.lstrip("/"))]
-    for path in stale:
-        if path.is_symlink() or not path.is_dir():
-            path.unlink(missing_ok=True)
-    filled = [
-        path
-        for volume in where.volumes
-        if (skeleton := where.at(f"{paths.SKELETON}/{volume.relative_to(where.root)}")).is_dir()
-        for path in files.fill(skeleton, volume)
-    ]
+    with explained():
+        for volume in where.volumes:
+            _try_to_write(volume)
+        for directory, mode in DIRECTORIES.items():
+            _make(where.at(directory), mode)
+        removed = _sweep(where)
+        filled = [
+            path
+            for volume in where.volumes
+            if (skeleton := where.at(f"{paths.SKELETON}/{volume.relative_to(where.root)}")).is_dir()
+            for path in files.fill(skeleton, volume)
+        ]
     log.info(
         "container.examined",
         uid=privileges.uid,
         capabilities=",".join(sorted(privileges.raised)) or "none",
         no_new_privileges=privileges.no_new_privileges,
-        stale_files_removed=len(stale),
+        stale_files_removed=removed,
         packaged_files_restored=len(filled),
     )
     return privileges
 
 
+def _try_to_write(volume: Path) -> None:
+    volume.mkdir(parents=True, exist_ok=True)
+    probe = volume / f".maas-init.{os.getpid()}"
+    probe.touch()
+    probe.unlink()
+
+
+def _make(directory: Path, mode: int) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if directory.stat().st_uid == os.geteuid():
+        directory.chmod(mode)
+
+
+def _sweep(where: Paths) -> int:
+    stale = [path for pattern in STALE for path in where.root.glob(pattern.lstrip("/"))]
+    for path in stale:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+    return len(stale)
+
+
 class NotWritable(MaasInitError):
-    """A volume belongs to somebody else."""
+    """A file or directory that must be written cannot be."""
 
     exit_code = ExitCode.BAD_SETTINGS
 
 
-def _must_be_writable(volume: Path) -> None:
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn what goes wrong with a file into NotWritable: which one, whose it is, and what to do."""
     try:
-        volume.mkdir(parents=True, exist_ok=True)
-        probe = volume / f".maas-init.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        yield
     except OSError as error:
-        raise _not_writable(volume, error) from error
-
-
-def _make(directory: Path, mode: int) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if directory.stat().st_uid == os.geteuid():
-            directory.chmod(mode)
-    except OSError as error:
-        raise _not_writable(directory, error) from error
+        if error.filename is None:
+            raise
+        raise _not_writable(Path(os.fsdecode(error.filename2 or error.filename)), error) from error
 
 
 def _not_writable(path: Path, error: OSError) -> NotWritable:
     nearest = next(each for each in (path, *path.parents) if each.exists())
     status, uid, gid = nearest.stat(), os.geteuid(), os.getegid()
+    hint = {
+        errno.EROFS: f"mount a volume or a tmpfs at {path.parent}, or do not start the container read-only",
+        errno.ENOSPC: "make room on the disk that holds it",
+    }.get(
+        error.errno or 0,
+        f"on the host: chown -R {uid}:{gid} the directory mounted there, or start the container as its owner",
+    )
     return NotWritable(
         f"cannot write to {path}: {error.strerror}; {nearest} belongs to {status.st_uid}:{status.st_gid} "
         f"with mode {status.st_mode & 0o7777:o} and this container runs as {uid}:{gid}",
-        hint=f"on the host: chown -R {uid}:{gid} the directory mounted at {path}, or start the container as its owner",
+        hint=hint,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the `maas-init` command."""
+    """Do what the command line says; return the exit code. (early.py is where the command begins.)"""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] not in (*VERBS, "-h", "--help", "--version"):
         return _run_as_is(arguments)
@@ -90,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_as_is(argv: list[str]) -> int:
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and a program would inherit that
     try:
         os.execvp(argv[0], argv)
     except (FileNotFoundError, ValueError):  # an empty command is a ValueError

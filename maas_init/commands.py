@@ -5,6 +5,7 @@ Not for PID 1 after hand-over: there only `watch.reap` may wait for children.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import signal
@@ -17,6 +18,9 @@ from .errors import CommandFailed
 
 LINES_TOLD = 12
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
 
 def run(
     *argv: str,
@@ -27,7 +31,8 @@ def run(
 ) -> str:
     """Run `argv` and return what it printed (standard error included).
 
-    `on_line` hears each line as it comes. The program gets a session of its own: it cannot ask a terminal.
+    `on_line` hears each line as it comes. The program gets a session of its own: it cannot ask a terminal. It is killed
+    when this process is: nothing must go on alone, beside what a successor starts.
 
     Raises CommandFailed with the command line, how it ended and its last lines, also after `within` seconds.
     """
@@ -39,6 +44,7 @@ def run(
             stderr=subprocess.STDOUT,
             env=environ,
             start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no other thread runs yet
             text=True,
             encoding="utf-8",
             errors="replace",
@@ -71,6 +77,10 @@ def run(
     if process.returncode != 0:
         raise CommandFailed(_told(argv, process.returncode, within if timed_out else None, lines))
     return "\n".join(lines)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _told(argv: tuple[str, ...], status: int, overdue: float | None, lines: list[str]) -> str:

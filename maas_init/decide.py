@@ -60,11 +60,13 @@ def _about(
     name: str, state: State, states: Mapping[str, State], found: Mapping[str, Level], now: float
 ) -> Iterator[Decision]:
     service, process = state.service, state.process
+    # A crash and the new process may both have happened since the last look: then only the process id tells.
     gone = [other for other in service.binds_to if not states[other].process.alive]
+    gone += [other for other, pid in state.bound if states[other].pid != pid]
     if gone and state.desired.on:
         yield Unbind(name, gone[0])
     elif not state.desired.on:
-        if process.alive or process is Process.BACKOFF:
+        if process.active:
             yield Stop(name)
     elif process is Process.FATAL and service.on_failure is Action.SHUTDOWN:
         yield Shutdown(ExitCode.SERVICE_GAVE_UP, f"{name} gave up: {state.exit}")

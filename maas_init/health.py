@@ -53,6 +53,11 @@ class Process(enum.Enum):
     def alive(self) -> bool:
         return self in (Process.STARTING, Process.RUNNING, Process.STOPPING)
 
+    @property
+    def active(self) -> bool:
+        """Whether it lives, or supervisord is about to start it again."""
+        return self.alive or self is Process.BACKOFF
+
 
 @dataclass(frozen=True)
 class Result:
@@ -116,6 +121,8 @@ class State:
     retry_at: float = 0.0
     """Seconds of uptime before which it is not tried again."""
     restarts: int = 0
+    bound: tuple[tuple[str, int], ...] = ()
+    """While it lives: what it is bound to, each with the process id it had when this one came to life."""
     overdue: bool = False
     """It runs for longer than `start_within` and never answered."""
 
@@ -162,9 +169,11 @@ def levels(states: Iterable[State]) -> dict[str, Level]:
 
 
 def root_causes(states: Mapping[str, State], found: Mapping[str, Level]) -> list[str]:
-    """Return the names of what is wrong by its own fault, critical ones first."""
+    """Return the names of what is wrong by its own fault, critical ones first; off is wrong only for those."""
     at_fault = (Level.DOWN, Level.UNWELL, Level.UP)
-    names = [name for name, how in found.items() if how in at_fault]
+    names = [
+        name for name, how in found.items() if how in at_fault or (how is Level.OFF and states[name].service.critical)
+    ]
     return sorted(names, key=lambda name: (not states[name].service.critical, name))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import boot, configure, handover, log, privileges, stop, watch
-from .errors import ExitCode
+from . import boot, configure, handover, privileges, stop, watch
 from .paths import Paths
 from .settings import Settings
 
@@ -16,18 +15,14 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
 
     Raises MaasInitError for what the operator has to mend before anything can run.
     """
-    boot.hear_signals()
-    try:
-        settings = Settings.from_environ(environ)
-        if where.root == Path("/"):
-            privileges.leave_root()
-        allowed = boot.prepare(where)
+    settings = Settings.from_environ(environ)
+    if where.root == Path("/"):
+        privileges.leave_root()
+    allowed = boot.prepare(where)
+    with boot.explained():
         configure.everything(settings, where, environ, service_files)
-        watch.block_signals()
-        supervisord = handover.start_supervisord(where, allowed, environ)
-    except boot.Stopped as reason:
-        log.info("container.stopped", code=0, reason=str(reason))
-        return ExitCode.STOPPED
+    watch.block_signals()
+    supervisord = handover.start_supervisord(where, allowed, environ)
     status = watch.watch(supervisord, where)
     stop.bury_the_rest()
     return stop.last_words(where, status)

@@ -7,6 +7,7 @@ which prints the same line.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -32,16 +33,21 @@ def _shown(value: Any) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more: no reason for an init to die
+        print(text, file=sys.stderr, flush=True)
+
+
 def info(event: str, **facts: Any) -> None:
-    print(line("info", event, facts), file=sys.stderr, flush=True)
+    _say(line("info", event, facts))
 
 
 def warning(event: str, **facts: Any) -> None:
-    print(line("warning", event, facts), file=sys.stderr, flush=True)
+    _say(line("warning", event, facts))
 
 
 def error(event: str, **facts: Any) -> None:
-    print(line("error", event, facts), file=sys.stderr, flush=True)
+    _say(line("error", event, facts))
 
 
 def bound(**facts: Any) -> structlog.typing.FilteringBoundLogger:

@@ -44,12 +44,12 @@ class Wakeup:
 
     def handle_read_event(self) -> None:
         signals = sorted(set(os.read(self._read_end, 65536)))
-        # Reaping here and not at the end of the turn lets this very turn start the replacement. supervisord stops at
-        # a hundred dead a time.
-        while signal.SIGCHLD in signals and _somebody_died():
-            self._supervisord.reap()
         # supervisord handles one kind of signal a turn: wake once more for each of the others.
-        os.write(self._write_end, bytes(signals[1:]))
+        again = signals[1:]
+        # It buries the dead at the end of a turn, a hundred at a time, and starts replacements in the next one.
+        if signal.SIGCHLD in signals or _somebody_died():
+            again.append(0)
+        os.write(self._write_end, bytes(again))
 
     def handle_error(self) -> None:
         raise  # noqa: PLE0704 - called inside supervisord's except block: an error here is a bug to be seen

@@ -1,7 +1,7 @@
 """Probes: one real transaction each. They block: the listener runs them in threads.
 
-A probe takes the arguments that a service file gives after its name and the seconds it may take. It returns what it
-saw, in words for the operator, or raises: any OSError, HTTPException, ProbeFailed or MaasInitError is a failure.
+A probe returns what it saw, in words for the operator. Whatever it raises is a failure, told in the words of the
+exception.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from . import database
-from .errors import MaasInitError
 from .health import Result
 from .paths import Paths
-from .services import Check
 from .settings import Database, Settings
 from .unixhttp import UnixConnection
 
@@ -28,7 +29,19 @@ class ProbeFailed(Exception):
     """An answer came, and it was wrong."""
 
 
-Probe = Callable[[tuple[str, ...], float], str]
+@dataclass(frozen=True)
+class Question:
+    """What a probe is given."""
+
+    arguments: tuple[str, ...]
+    """What the service file says after the probe's name."""
+    within: float
+    """Seconds in which the answer must come."""
+    pid: int = 0
+    """The service's main process; 0 when there is none."""
+
+
+Probe = Callable[[Question], str]
 
 
 def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
@@ -38,21 +51,22 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "dns": dns,
         "http": answer,
         "ntp": ntp,
-        "postgres": lambda _arguments, within: postgres(settings.database, where, within),
-        "postgres-server": lambda _arguments, within: postgres_server(settings.database, where, within),
+        "peer": peer,
+        "postgres": lambda question: postgres(settings.database, where, question.within),
+        "postgres-server": lambda question: postgres_server(settings.database, where, question.within),
         "tcp": tcp,
         "writable": writable,
     }
 
 
-def run(probe: Probe, check: Check) -> Result:
+def run(probe: Probe, kind: str, question: Question) -> Result:
     """Ask once; a failure is a result, not an exception."""
     started = time.monotonic()
     try:
-        seen = probe(check.arguments, check.within)
-    except (OSError, http.client.HTTPException, ProbeFailed, MaasInitError) as error:
-        what = " ".join((check.kind, *check.arguments))
-        return Result(False, f"{what}: {_reason(error, check.within)}", time.monotonic() - started)
+        seen = probe(question)
+    except Exception as error:  # whatever it is: it must not end the listener
+        what = " ".join((kind, *question.arguments))
+        return Result(False, f"{what}: {_reason(error, question.within)}", time.monotonic() - started)
     return Result(True, seen, time.monotonic() - started)
 
 
@@ -64,35 +78,44 @@ def _reason(error: Exception, within: float) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def tcp(arguments: tuple[str, ...], within: float) -> str:
+def tcp(question: Question) -> str:
     """ADDRESS PORT: a connection is accepted."""
-    address, port = arguments
-    with socket.create_connection((address, int(port)), timeout=within):
+    address, port = question.arguments
+    with socket.create_connection((address, int(port)), timeout=question.within):
         return f"port {port} accepts connections"
 
 
-def connect(arguments: tuple[str, ...], within: float) -> str:
+def peer(question: Question) -> str:
+    """PORT: the service's main process holds a connection to this port, wherever that is."""
+    (port,) = question.arguments
+    connections = psutil.Process(question.pid).net_connections(kind="tcp")
+    if not any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in connections):
+        raise ProbeFailed(f"process {question.pid} is not connected to port {port}")
+    return f"connected to port {port}"
+
+
+def connect(question: Question) -> str:
     """PATH: a Unix socket accepts a connection."""
-    (path,) = arguments
+    (path,) = question.arguments
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        stream.settimeout(within)
+        stream.settimeout(question.within)
         stream.connect(path)
     return f"{path} accepts connections"
 
 
-def answer(arguments: tuple[str, ...], within: float) -> str:
+def answer(question: Question) -> str:
     """URL STATUS: an HTTP GET is answered with this status, or with `any`.
 
     A URL is http://ADDRESS:PORT/PATH or unix:SOCKET:/PATH.
     """
-    url, wanted = arguments
+    url, wanted = question.arguments
     connection: http.client.HTTPConnection
     if url.startswith("unix:"):
         _, file, path = url.split(":", 2)
-        connection = UnixConnection(Path(file), timeout=within)
+        connection = UnixConnection(Path(file), timeout=question.within)
     else:
         address, _, path = url.removeprefix("http://").partition("/")
-        connection = http.client.HTTPConnection(address, timeout=within)
+        connection = http.client.HTTPConnection(address, timeout=question.within)
         path = f"/{path}"
     try:
         connection.request("GET", path, headers={"User-Agent": "maas-init", "Connection": "close"})
@@ -104,14 +127,14 @@ def answer(arguments: tuple[str, ...], within: float) -> str:
     return f"HTTP status {status}"
 
 
-def dns(arguments: tuple[str, ...], within: float) -> str:
+def dns(question: Question) -> str:
     """ADDRESS NAME TYPE: a query is answered with at least one record (RFC 1035)."""
-    address, name, kind = arguments
+    address, name, kind = question.arguments
     number = {"A": 1, "SOA": 6}[kind]
     identity = secrets.token_bytes(2)
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     query = identity + struct.pack("!5H", 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", number, 1)
-    reply = _ask(address, 53, query, within)
+    reply = _ask(address, 53, query, question.within)
     if len(reply) < 12 or reply[:2] != identity:
         raise ProbeFailed("the reply does not belong to the question")
     code, answers = reply[3] & 0x0F, struct.unpack("!H", reply[6:8])[0]
@@ -120,10 +143,10 @@ def dns(arguments: tuple[str, ...], within: float) -> str:
     return f"{name} {kind} answered"
 
 
-def ntp(arguments: tuple[str, ...], within: float) -> str:
+def ntp(question: Question) -> str:
     """ADDRESS: a client's packet is answered by a server's (RFC 5905: mode 3, then mode 4)."""
-    (address,) = arguments
-    reply = _ask(address, 123, bytes([0x23]) + bytes(47), within)
+    (address,) = question.arguments
+    reply = _ask(address, 123, bytes([0x23]) + bytes(47), question.within)
     if len(reply) < 48 or reply[0] & 7 != 4:
         raise ProbeFailed("the reply is not a server's")
     return f"answered at stratum {reply[1]}"
@@ -149,13 +172,13 @@ def postgres_server(settings: Database, where: Paths, within: float) -> str:
     return "the server accepts connections"
 
 
-def writable(arguments: tuple[str, ...], _within: float) -> str:
+def writable(question: Question) -> str:
     """DIRECTORY...: a file can be made, written and removed in each."""
-    for directory in arguments:
+    for directory in question.arguments:
         probe = Path(directory) / f".maas-init.{os.getpid()}"
         try:
             probe.write_text("can this be written?\n")
             probe.unlink()
         except OSError as error:
             raise ProbeFailed(f"cannot write in {directory}: {error.strerror}") from error
-    return f"{len(arguments)} directories can be written"
+    return f"{len(question.arguments)} directories can be written"

@@ -19,6 +19,20 @@ from .errors import ServiceFileError
 ROLES = frozenset({"region", "rack"})
 
 
+PROBES = {
+    "connect": 1,
+    "dns": 3,
+    "http": 2,
+    "ntp": 1,
+    "peer": 1,
+    "postgres": 0,
+    "postgres-server": 0,
+    "tcp": 2,
+    "writable": None,
+}
+"""Every probe and how many arguments it takes (None: at least one); they are in probes.py."""
+
+
 class Action(enum.Enum):
     """What to do when a service fails for good, or stays without an answer."""
 
@@ -180,11 +194,15 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
     def words(key: str) -> tuple[str, ...]:
         return tuple(section.get(key, "").split())
 
+    check = words("check")
+    if check and check[0] not in PROBES:
+        raise refuse("check", f"give one of {', '.join(PROBES)}")
+    if check and len(check) - 1 != (PROBES[check[0]] if PROBES[check[0]] is not None else max(1, len(check) - 1)):
+        raise refuse("check", f"{check[0]} takes {PROBES[check[0]] or 'at least 1'} arguments")
     roles = frozenset(words("roles")) or ROLES
     if not roles <= ROLES:
         raise refuse("roles", "give region, rack or both")
     environment = tuple((word.partition("=")[0], word.partition("=")[2]) for word in words("condition_environment"))
-    check = words("check")
     return Service(
         name=name,
         description=section.get("description", ""),

@@ -4,7 +4,7 @@ Each variable may also be given as `<NAME>_FILE`, the path of a file that holds 
 secrets); one newline at the end of the file is not part of the value. An empty variable counts as not set, because
 that is what Compose makes of `${NAME:-}`.
 
-docs/reference/settings.md is generated from VARIABLES (`maas-init settings --markdown`).
+docs/reference/settings.md is generated from VARIABLES (`maas-init settings`).
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def _database_host(text: str) -> str:
 
 
 def _identifier(text: str) -> str:
-    # MAAS and Temporal put these into YAML and connection strings: plain names only.
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", text):
+    # MAAS and Temporal put these into YAML and connection strings: plain names only. PostgreSQL keeps pg_ to itself.
+    if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", text):
         raise ValueError("is not a plain PostgreSQL name")
     return text
 

@@ -17,9 +17,11 @@ def bury_the_rest() -> None:
     """End every process that outlived supervisord: politely, then by force. Only process 1 may do that."""
     if os.getpid() != 1:
         return
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    # INT after TERM: PostgreSQL would wait for its clients, which nobody ends any more.
+    for numbers in ((signal.SIGTERM, signal.SIGINT), (signal.SIGKILL,)):
         try:
-            os.kill(-1, number)
+            for number in numbers:
+                os.kill(-1, number)
         except ProcessLookupError:
             return
         deadline = time.monotonic() + GRACE_SECONDS

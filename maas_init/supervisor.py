@@ -14,6 +14,8 @@ from .health import Process
 from .unixhttp import UnixConnection
 
 # From supervisor.xmlrpc.Faults, which would bring the whole server along.
+SPAWN_ERROR = 50
+"""The program died within the call: its state tells the rest."""
 ALREADY_STARTED = 60
 NOT_RUNNING = 70
 
@@ -54,7 +56,7 @@ class Supervisor:
         self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=self._transport)
         self._lock = threading.Lock()
 
-    def _call(self, method: str, *arguments: Any, unless: int | None = None) -> Any:
+    def _call(self, method: str, *arguments: Any, fine: tuple[int, ...] = ()) -> Any:
         try:
             with self._lock:
                 try:
@@ -63,7 +65,7 @@ class Supervisor:
                     # supervisord closes idle connections at moments of its own choosing.
                     self._transport.close()
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode == unless:
+            if fault.faultCode in fine:
                 return None
             # The name of the fault comes first: NO_FILE: can't find command '/usr/sbin/named'.
             raise SupervisorError(f"supervisord says {fault.faultString}") from fault
@@ -85,15 +87,16 @@ class Supervisor:
 
     def start(self, name: str) -> None:
         """Start a program, if it does not run, and return at once."""
-        self._call("startProcess", name, False, unless=ALREADY_STARTED)
+        self._call("startProcess", name, False, fine=(ALREADY_STARTED, SPAWN_ERROR))
 
     def stop(self, name: str) -> None:
         """Ask a program to stop, if it runs, and return at once; supervisord kills it when its time is over."""
-        self._call("stopProcess", name, False, unless=NOT_RUNNING)
+        self._call("stopProcess", name, False, fine=(NOT_RUNNING,))
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a program's main process."""
-        self._call("signalProcess", name, str(number))
+        # A plain number: on Python 3.10 the text of a signal.Signals is its name.
+        self._call("signalProcess", name, str(int(number)))
 
     def shutdown(self) -> None:
         """Stop everything and end."""

@@ -15,12 +15,14 @@ ALL = frozenset(USEFUL)
 MASK = sum(1 << number for number in USEFUL.values())
 
 
-def status(tmp_path: Path, *, bounding: int = 0, ambient: int = 0, no_new_privileges: int = 0) -> Path:
+def status(
+    tmp_path: Path, *, bounding: int = 0, effective: int = 0, ambient: int = 0, no_new_privileges: int = 0
+) -> Path:
     """Write what /proc/self/status would show."""
     file = tmp_path / "status"
     file.write_text(
         "Name:\tpython3\nUmask:\t0022\nGroups:\t \n"
-        f"CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t{bounding:016x}\n"
+        f"CapInh:\t0000000000000000\nCapPrm:\t{effective:016x}\nCapEff:\t{effective:016x}\nCapBnd:\t{bounding:016x}\n"
         f"CapAmb:\t{ambient:016x}\nNoNewPrivs:\t{no_new_privileges}\nSeccomp:\t2\n"
     )
     return file
@@ -28,7 +30,20 @@ def status(tmp_path: Path, *, bounding: int = 0, ambient: int = 0, no_new_privil
 
 def test_facts_are_read_from_the_kernel_s_file(tmp_path: Path) -> None:
     found = Privileges.look(status(tmp_path, bounding=MASK, ambient=1 << 13, no_new_privileges=1))
-    assert found == Privileges(os.geteuid(), ALL, frozenset({"net_raw"}), True)
+    assert (found.uid, found.bounding, found.ambient) == (os.geteuid(), ALL, frozenset({"net_raw"}))
+    assert found.no_new_privileges
+    assert not Privileges.look(status(tmp_path)).no_new_privileges
+
+
+def test_what_root_lacks_to_become_another_user_is_named(tmp_path: Path) -> None:
+    def missing(effective: int) -> set[str]:
+        return set(Privileges.look(status(tmp_path, effective=effective)).missing_to_leave_root)
+
+    everything = (1 << 41) - 1
+    assert missing(0) == {"chown", "setgid", "setuid"}
+    assert missing(everything) == set()
+    for name, number in {"chown": 0, "setgid": 6, "setuid": 7}.items():
+        assert missing(everything & ~(1 << number)) == {name}
 
 
 @pytest.mark.parametrize(("name", "number"), USEFUL.items())

@@ -15,6 +15,7 @@ from types import FrameType
 import psycopg
 
 from .. import database, log
+from ..errors import MaasInitError
 from ..paths import Paths
 from ..settings import Settings
 from . import admin, configuration, dns, reach, region, schema
@@ -52,7 +53,8 @@ def run(settings: Settings, paths: Paths, *, python: str = PYTHON) -> None:
                 if step(Work(settings, paths, maas, connection)):
                     changed.append(name)
     except psycopg.OperationalError as error:
-        raise database.failure(settings.database, paths, error) from error
+        # It was there: that is no reason to end the container, and the next attempt waits for it again.
+        raise MaasInitError(f"lost the database half-way: {database.classify(str(error))[1]}") from error
     finally:
         os.umask(umask)
         signal.signal(signal.SIGTERM, on_term)

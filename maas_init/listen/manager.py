@@ -19,7 +19,7 @@ from .. import decide, files, health, log, probes
 from ..errors import ExitCode
 from ..health import Desired, Health, Level, Process, State
 from ..paths import Paths
-from ..services import Catalogue, Service
+from ..services import Catalogue, Check, Service
 from ..settings import Settings
 from ..supervisor import ProcessInfo, Supervisor, SupervisorError
 from ..watch import ORDERLY_STOP
@@ -31,6 +31,8 @@ LOOK_EVERY = 10.0
 """Seconds between two looks at supervisord when it says nothing: an event may have been lost."""
 THREADS = 40
 """Enough for every probe to wait for its answer at once, and for supervisord besides."""
+RECHECK_EVERY = 2.0
+"""Seconds at the most between two questions to what did not answer the last one."""
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
 
@@ -57,6 +59,7 @@ class Manager:
         self._was_healthy = False
         self._look_at = 0.0
         self._busy: set[str] = set()
+        self._again: set[str] = set()
         self._off_seen: set[str] = set()
         self._wake = asyncio.Event()
         self._looked = asyncio.Condition()
@@ -68,8 +71,9 @@ class Manager:
     async def live(self) -> None:
         """Manage until everything is stopped."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-        files.write(self._where.listener_pid, f"{os.getpid()}\n", sync=False)
         asyncio.get_running_loop().add_signal_handler(ORDERLY_STOP, self.stop_all, ExitCode.STOPPED, "asked to stop")
+        # Process 1 sends that signal to whom this file names.
+        files.write(self._where.listener_pid, f"{os.getpid()}\n", sync=False)
         for state in self.states.values():
             if state.service.check:
                 self._spawn(self._probe_for_ever(state))
@@ -109,6 +113,11 @@ class Manager:
         for name, state in self.states.items():
             if name in found:
                 self._note(state, found[name], now)
+        for state in self.states.values():
+            if not state.process.alive:
+                state.bound = ()
+            elif not state.bound:
+                state.bound = tuple((other, self.states[other].pid) for other in state.service.binds_to)
 
     def _judge(self, now: float) -> None:
         for state in self.states.values():
@@ -145,8 +154,7 @@ class Manager:
 
     def _note(self, state: State, info: ProcessInfo, now: float) -> None:
         name = state.service.name
-        # A listener that has just started does not know how it came to be stopped: not by itself.
-        ran = state.process.alive or state.process is Process.BACKOFF or not state.started
+        ran = state.process.active
         if (info.process, info.pid, info.started) != (state.process, state.pid, state.started):
             if info.pid not in (0, state.pid):
                 state.restarts += bool(state.started)
@@ -162,7 +170,7 @@ class Manager:
             return
         if state.desired.on and ran and info.process is Process.STOPPED and info.started:
             self.want(name, on=False, owner="operator", reason="stopped with supervisorctl")
-        elif not state.desired.on and not info.process.alive:
+        elif not state.desired.on and not info.process.active:
             self._off_seen.add(name)
         elif not state.desired.on and name in self._off_seen:
             self.want(name, on=True, owner="operator", reason="started with supervisorctl")
@@ -189,7 +197,7 @@ class Manager:
         if on:
             # Whoever asks anew gets a try at once, whatever happened before.
             state.failed, state.retry_at = 0, 0.0
-        if on or state.process.alive:
+        if on or state.process.active:
             self._off_seen.discard(name)
         else:
             self._off_seen.add(name)
@@ -218,7 +226,7 @@ class Manager:
             state.failed += 1
             state.retry_at = uptime() + decide.retry_delay(state.failed)
             self._log.warning("service.restarted", service=decision.name, reason=decision.reason)
-            self._do(decision.name, self.restart)
+            self._do(decision.name, self._stop)
 
     def _do(self, name: str, action: Callable[[str], Awaitable[None]]) -> None:
         self._busy.add(name)
@@ -231,27 +239,33 @@ class Manager:
             finally:
                 self._busy.discard(name)
                 self._look_again()
+                if name in self._again:
+                    self._again.discard(name)
+                    self._do(name, self._stop)
 
         self._spawn(act())
 
     async def _start(self, name: str) -> None:
-        await asyncio.to_thread(self._supervisor.start, name)
+        if not self.stopping:
+            await asyncio.to_thread(self._supervisor.start, name)
 
     async def _stop(self, name: str) -> None:
+        state = self.states[name]
+        before = state.pid, state.started
         await asyncio.to_thread(self._supervisor.stop, name)
-        while self.states[name].process.alive:
+        # Somebody else may start it again before we look.
+        while state.process.active and (state.pid, state.started) == before:
             await self.changed()
 
-    async def restart(self, name: str) -> None:
-        """Stop and start one service."""
-        if self.states[name].process.alive:
-            await self._stop(name)
-        await self._start(name)
+    def restart(self, name: str) -> None:
+        """Stop a service in the background; it is started again like any that is wanted and does not run.
 
-    def restart_now(self, name: str) -> None:
-        """Restart in the background, unless something is being done with the service already."""
-        if name not in self._busy:
-            self._do(name, self.restart)
+        While something is being done with it, once more afterwards: its configuration may have changed meanwhile.
+        """
+        if name in self._busy:
+            self._again.add(name)
+        else:
+            self._do(name, self._stop)
 
     def is_busy(self, name: str) -> bool:
         """Return whether something is being done with the service."""
@@ -269,12 +283,12 @@ class Manager:
         probe = self._probes[check.kind]
         while True:
             if self._can_be_asked(state):
-                pid = state.pid
-                result = await asyncio.to_thread(probes.run, probe, check)
-                if state.pid == pid:
+                question = probes.Question(check.arguments, check.within, state.pid)
+                result = await asyncio.to_thread(probes.run, probe, check.kind, question)
+                if state.pid == question.pid:
                     state.health = health.fold(state.health, result)
                     self._wake.set()
-            await asyncio.sleep(check.every if state.health.successes else FIRST_ANSWER_EVERY)
+            await asyncio.sleep(_pause(state, check))
 
     def _can_be_asked(self, state: State) -> bool:
         if not state.service.watched_only:
@@ -298,19 +312,23 @@ class Manager:
     async def _stop_all(self) -> None:
         running = {name: asyncio.Event() for name, state in self.states.items() if not state.service.watched_only}
 
+        self._look_again()  # what was being started when this began must be stopped as well
+        await self.changed()
+
         async def stop_after_dependants(name: str) -> None:
             for dependant in self._dependants(name):
                 await running[dependant].wait()
             state = self.states[name]
             try:
-                if state.process.alive or state.process is Process.BACKOFF:
+                if state.process.active:
                     await self._stop(name)
-            except SupervisorError:
-                pass  # it ended by itself meanwhile
+            except SupervisorError as error:
+                self._log.warning("service.not_stopped", service=name, reason=str(error))
             running[name].set()
 
         await asyncio.gather(*map(stop_after_dependants, running))
-        await asyncio.to_thread(self._supervisor.shutdown)
+        with contextlib.suppress(SupervisorError):  # process 1 lost patience and told it already
+            await asyncio.to_thread(self._supervisor.shutdown)
         self._ended.set()
         self._wake.set()
 
@@ -339,6 +357,13 @@ def _first_state(service: Service, before: dict[str, Desired]) -> State:
     reason = "it is started on request" if service.on_request else "it is part of this container"
     first = Desired(on=not service.on_request, owner="init", reason=reason, at=time.time())
     return State(service=service, desired=before.get(service.name, first), since=uptime())
+
+
+def _pause(state: State, check: Check) -> float:
+    """Return the seconds until the next question: fewer where the last was not answered, to know soon which it is."""
+    if not state.health.successes:
+        return FIRST_ANSWER_EVERY
+    return min(check.every, RECHECK_EVERY) if state.health.failures else check.every
 
 
 def _ending(info: ProcessInfo) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import socket
 import struct
@@ -108,7 +109,7 @@ class Api:
         """Serve one client until it goes, is too slow, or does not speak HTTP."""
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=65536)
         owner = _who(writer)
-        with contextlib.suppress(OSError, asyncio.TimeoutError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.TimeoutError):
             while True:
                 try:
                     received = await asyncio.wait_for(_receive(connection, reader), SLOWEST_CLIENT)
@@ -119,12 +120,13 @@ class Api:
                     status, body = error.error_status_hint, _error(error.error_status_hint, str(error))
                 except Refused as refusal:
                     status, body = refusal.status, _error(refusal.status, str(refusal))
+                except (ValueError, LookupError) as error:
+                    status, body = 400, _error(400, f"cannot understand the request: {error}")
                 writer.write(_response(connection, status, body))
                 await writer.drain()
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                     break
                 connection.start_next_cycle()
-        writer.close()
 
     async def _respond(self, method: str, target: str, body: bytes, owner: str) -> tuple[int, dict[str, Any]]:
         url = urlsplit(target)
@@ -172,7 +174,7 @@ class Api:
         for name in names:
             self._manager.want(name, on=action != "stop", owner=owner, reason=f"{action} asked over the Pebble API")
             if action == "restart":
-                self._manager.restart_now(name)
+                self._manager.restart(name)
         task = asyncio.create_task(self._carry_out(change))
         self._doing.add(task)
         task.add_done_callback(self._doing.discard)
@@ -187,6 +189,7 @@ class Api:
     async def _settled(self, action: str, name: str) -> str:
         """Wait until the service is as asked; return what went wrong, or nothing."""
         state, manager = self._manager.states[name], self._manager
+        failed = state.failed
         deadline = time.monotonic() + LONGEST_CHANGE
         while time.monotonic() < deadline:
             await manager.changed()
@@ -199,7 +202,7 @@ class Api:
                 return ""
             elif state.condition:
                 return f"cannot {action} {name}: {state.condition}"
-            elif state.process in (Process.FATAL, Process.BACKOFF):
+            elif state.process in (Process.FATAL, Process.BACKOFF) or state.failed > failed:
                 return f"cannot {action} {name}: {state.exit}"
         return f"cannot {action} {name} within {LONGEST_CHANGE:g} s: {health.explain(state, manager.levels)}"
 
@@ -263,7 +266,9 @@ def _response(connection: h11.Connection, status: int, body: Mapping[str, Any]) 
     head = h11.Response(
         status_code=status, headers=[("Content-Type", "application/json"), ("Content-Length", str(len(text)))]
     )
-    parts = [connection.send(head), connection.send(h11.Data(text)), connection.send(h11.EndOfMessage())]
+    parts = [connection.send(head)]
+    with contextlib.suppress(h11.LocalProtocolError):  # the answer to HEAD has no body
+        parts += [connection.send(h11.Data(text)), connection.send(h11.EndOfMessage())]
     return b"".join(part for part in parts if part)
 
 
@@ -291,12 +296,14 @@ def _payload(body: bytes) -> Mapping[str, Any]:
 
 
 def _duration(text: str) -> float | None:
-    """Return the seconds of a Go duration such as 10s or 500ms; None waits for ever."""
-    for unit, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0)):
-        number = text.removesuffix(unit)
-        if number != text and number.replace(".", "", 1).isdigit():
-            return float(number) * factor
-    return None
+    """Return the seconds of a Go duration such as 10s, 500ms or 1m30s; None, which waits for ever, of nothing."""
+    if not text:
+        return None
+    factors = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|[smh])", text)
+    if "".join(number + unit for number, unit in parts) != text:
+        raise Refused(400, f"cannot understand the duration {text!r}: give for example 10s or 1m30s")
+    return sum(float(number) * factors[unit] for number, unit in parts)
 
 
 def _who(writer: asyncio.StreamWriter) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from .conftest import Run
-from .docker import docker
+from .docker import docker, host_pids
 
 pytestmark = pytest.mark.container
 
@@ -63,18 +64,16 @@ def test_another_command_is_run_as_it_is(image: str) -> None:
     assert "PostgreSQL" in docker("run", "--rm", image, "bash", "-c", "psql --version")
 
 
+def uid_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
 @pytest.mark.parametrize("way", [("--user", "0"), ("--init",), ("--tty",)], ids=lambda way: way[0].strip("-"))
 def test_it_runs_however_it_is_started(new: Run, way: tuple[str, ...]) -> None:
     maas = new(*way).run()
     maas.until_healthy()
-    init = {1} if way == ("--init",) else set()  # Docker's own
-    uids = {
-        int(uid)
-        for pid, uid in map(str.split, maas.execute("ps", "-eo", "pid=,uid=").splitlines())
-        if int(pid) not in init
-    }
 
-    assert uids == {568}
+    assert {uid_of(pid) for pid in host_pids(maas)} == {568}
     docker("stop", maas.name)
     assert maas.inspect(".State.ExitCode") == 0
     assert "database system is shut down" in maas.logs()

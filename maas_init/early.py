@@ -1,0 +1,43 @@
+"""Where the command begins: process 1 hears SIGTERM before anything else.
+
+The kernel drops signals to process 1 that have no handler, so whatever is imported first is time in which `docker stop`
+is not heard. That is why this module imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT came before anything was running; not an Exception: nobody may swallow it."""
+
+
+def main() -> int:
+    """Entry point of the `maas-init` command."""
+    if sys.argv[1:] in ([], ["run"]):
+        _hear_signals()
+    try:
+        from .cli import main as command_line
+
+        return command_line()
+    except Stopped as reason:
+        print(f"maas-init: stopped by {reason} before anything was running", file=sys.stderr, flush=True)
+        return 0
+
+
+def _hear_signals() -> None:
+    """Turn the first SIGTERM or SIGINT into Stopped; later ones are ignored."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
