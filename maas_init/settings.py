@@ -152,11 +152,13 @@ def _maas_url(text: str) -> MaasUrl:
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
         raise ValueError("is not a URL with a valid port") from error
-    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname or ""):
+    host = parts.hostname or ""
+    # Brackets are for IPv6 addresses and nothing else; newer Pythons check that themselves.
+    if parts.scheme not in ("http", "https") or not _is_host(host) or ("[" in parts.netloc) != (":" in host):
         raise ValueError("is not an http or https URL with a host")
     if parts.path.rstrip("/") != "/MAAS":
         raise ValueError("does not end with the path /MAAS")
-    return MaasUrl(text=text.rstrip("/"), host=parts.hostname or "", port=port)
+    return MaasUrl(text=text.rstrip("/"), host=host, port=port)
 
 
 def _forwarders(text: str) -> tuple[str, ...]:

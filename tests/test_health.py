@@ -205,6 +205,11 @@ def test_root_causes_are_what_is_wrong_by_its_own_fault_and_critical_ones_come_f
     assert health.root_causes(all_, found) == ["database", "apart"]
 
 
+def test_what_is_off_is_a_cause_only_when_it_is_critical() -> None:
+    all_ = states(running("main", critical=True), running("extra"))
+    assert health.root_causes(all_, {"main": Level.OFF, "extra": Level.OFF}) == ["main"]
+
+
 @pytest.mark.parametrize(
     ("critical", "extra", "was_healthy", "expected"),
     [

@@ -14,7 +14,7 @@ import maas_init
 
 PACKAGE = Path(maas_init.__file__).parent
 
-FACTS = {"settings", "services", "health", "errors", "paths", "decide"}
+FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early"}
 HANDS = {"files", "commands", "database", "probes", "supervisor", "unixhttp", "privileges", "log"}
 PHASES = {"boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"}
 TOP = {"life", "cli", "early"}

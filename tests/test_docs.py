@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from maas_init import reference, services
+from maas_init.errors import ExitCode
+from maas_init.health import Container, Level
+from maas_init.settings import VARIABLES
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md"), *ROOT.glob("packages/*.md")]
+)
+
+
+def test_settings_page_is_what_the_code_says() -> None:
+    assert (ROOT / "docs/reference/settings.md").read_text() == reference.settings()
+
+
+def test_readme_and_example_name_every_setting_people_need() -> None:
+    readme, example = (ROOT / "README.md").read_text(), (ROOT / ".env.example").read_text()
+    for variable in VARIABLES:
+        if not variable.name.startswith("MAAS_INIT_"):
+            assert f"`{variable.name}`" in readme
+            assert variable.name in example
+        assert variable.required == (f"| `{variable.name}` | **required** |" in readme)
+
+
+def test_services_page_has_every_key_and_every_probe() -> None:
+    page = (ROOT / "docs/reference/services.md").read_text()
+    for word in (*services.KEYS, *services.PROBES):
+        assert f"`{word}" in page
+
+
+def test_status_and_exit_pages_have_every_level_and_code() -> None:
+    status = (ROOT / "docs/reference/status.md").read_text()
+    exits = (ROOT / "docs/reference/exit-codes.md").read_text()
+    for word in (*Container, *Level):
+        assert f"`{word.value}`" in status
+    for code in ExitCode:
+        assert f"| {code.value} |" in exits
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith(("http://", "https://")) or (page.parent / target).exists(), target
