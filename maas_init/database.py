@@ -17,15 +17,12 @@ import psycopg
 
 from .errors import DatabaseUnavailable
 from .paths import Paths
-from .settings import Database
+from .settings import SUPERUSER, Database
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 OLDEST = 12
 """The oldest major version that regiond works with (maasserver/plugin.py); it waits for ever for a newer one."""
-
-SUPERUSER = "postgres"
-"""Of the embedded server only, which lets in the user that runs it without a password (see `postgresql`)."""
 
 
 class Cause(enum.Enum):

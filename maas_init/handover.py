@@ -12,24 +12,13 @@ from . import log
 from .paths import Paths
 from .privileges import Privileges, launcher
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PASSED_ON = ("TZ", "MAAS_INIT_ROOT", "MAAS_INIT_SERVICES")
 
 
 def environment(where: Paths, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what services see: nothing of the container's environment, where secrets are, but the time zone.
-
-    MAAS talks to us and not to systemd because of PEBBLE. HOME must be readable or every request to the API server
-    fails; systemd would set it, supervisord does not.
-    """
-    ours = {
-        "PATH": PATH,
-        "HOME": os.fspath(where.maas_data),
-        "USER": "maas",
-        "LOGNAME": "maas",
-        "LANG": "C.UTF-8",
-        "PEBBLE": os.fspath(where.run),
-    }
-    return ours | {name: environ[name] for name in ("TZ", "MAAS_INIT_ROOT", "MAAS_INIT_SERVICES") if name in environ}
+    """Return what services see. MAAS talks to us and not to systemd because of PEBBLE."""
+    passed_on = {name: environ[name] for name in PASSED_ON if name in environ}
+    return where.environment() | {"PEBBLE": os.fspath(where.run)} | passed_on
 
 
 def start_supervisord(where: Paths, privileges: Privileges, environ: Mapping[str, str]) -> int:

@@ -22,6 +22,19 @@ class Paths:
         """Return the absolute `path` of the container, below the root."""
         return self.root / path.lstrip("/")
 
+    def environment(self) -> dict[str, str]:
+        """Return what every program sees: nothing of the container's own environment, where secrets are.
+
+        HOME must be readable or every request to the API server fails; systemd would set it, supervisord does not.
+        """
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.maas_data),
+            "USER": "maas",
+            "LOGNAME": "maas",
+            "LANG": "C.UTF-8",
+        }
+
     # Ours. One writer for each file; written whole.
 
     @property

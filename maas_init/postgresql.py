@@ -19,10 +19,9 @@ from typing import NoReturn
 from . import commands, files, log
 from .errors import MaasInitError
 from .paths import Paths
-from .settings import Settings
+from .settings import SUPERUSER, Settings
 
 IDENT_MAP = "maas-init"
-SUPERUSER = "postgres"
 
 MAX_CONNECTIONS = 200
 """One region needs about 100: up to 10 for each regiond process, the pools of apiserver, temporal-worker, Temporal."""

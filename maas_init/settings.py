@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 from .errors import SettingsError
 
 EMBEDDED = "embedded"
+SUPERUSER = "postgres"
+"""Of the embedded server only, which lets in the user that runs it without a password (see postgresql.py)."""
 LONGEST_SECRET = 1024
 
 

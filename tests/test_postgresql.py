@@ -11,7 +11,7 @@ import psutil
 import pytest
 from fix_postgresql import SERVER_USER, Server, settings, until
 
-from maas_init import database, postgresql
+from maas_init import postgresql
 from maas_init.errors import MaasInitError
 from maas_init.paths import Paths
 
@@ -62,10 +62,6 @@ def test_who_runs_the_server_is_superuser_and_others_give_a_password() -> None:
         ["local", "all", "all", "scram-sha-256"],
     ]
     assert postgresql.identity_map("maas").endswith('maas-init  "maas"  postgres\n')
-
-
-def test_the_superuser_has_one_name() -> None:
-    assert postgresql.SUPERUSER == database.SUPERUSER
 
 
 @pytest.fixture

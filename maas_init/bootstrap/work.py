@@ -53,12 +53,7 @@ class Maas:
 
     def _environment(self) -> dict[str, str]:
         """Return what commands see: what MAAS's units give them, and nothing that a shell may have brought."""
-        return {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": os.fspath(self.paths.maas_data),
-            "USER": "maas",
-            "LOGNAME": "maas",
-            "LANG": "C.UTF-8",
+        return self.paths.environment() | {
             "PYTHONUNBUFFERED": "1",  # progress comes line by line
             "DJANGO_SETTINGS_MODULE": "maasserver.djangosettings.settings",
             "MAAS_REGION_CONFIG": os.fspath(self.paths.regiond_conf),
