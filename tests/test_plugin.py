@@ -133,7 +133,9 @@ def test_death_is_noticed_much_sooner_than_by_stock_supervisord(started: Supervi
 
 @ONE
 def test_request_to_end_is_heard_at_once_and_obeyed(started: Supervisord) -> None:
-    until(lambda: started.running("sleeper"))
+    pid = until(lambda: started.running("sleeper"))
+    # Before the new process has become the program, supervisord's own handler in it would swallow the signal.
+    until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
     os.kill(started.process.pid, signal.SIGTERM)
     assert started.process.wait(GENEROUS) == 0
     assert "stopped: sleeper (terminated by SIGTERM)" in started.log.read_text()
