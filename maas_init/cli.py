@@ -5,7 +5,6 @@ Anything that is not a verb of ours is run as it is, so that `docker run IMAGE b
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -15,6 +14,10 @@ from pathlib import Path
 from .errors import ExitCode, MaasInitError
 from .paths import PROGRAMS, Paths
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 VERBS = {
     "run": "be the container's init: configure MAAS, start everything, stop everything (the default)",
     "bootstrap": "make database and configuration ready for MAAS (supervisord runs this)",
@@ -22,6 +25,7 @@ VERBS = {
     "postgresql": "run the embedded database (supervisord runs this)",
     "status": "show how every service is; exit 0 when the container is healthy or degraded",
     "why": "explain the state of one service in a sentence",
+    "systemctl": "ask for services in systemd's words (the image's systemctl is this)",
     "settings": "list the environment variables that can be set",
 }
 
@@ -31,10 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] not in (*VERBS, "-h", "--help", "--version"):
         return _run_as_is(arguments)
-    chosen = _parser().parse_args(arguments or ["run"])
     where = Paths(Path(os.environ.get("MAAS_INIT_ROOT", "/")))
     try:
-        return _do(chosen, where)
+        if arguments[:1] == ["systemctl"]:
+            from . import systemctl
+
+            return systemctl.main(arguments[1:], where)  # its options are systemd's
+        return _do(_parser().parse_args(arguments or ["run"]), where)
     except MaasInitError as error:
         print(f"maas-init: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -75,6 +82,8 @@ def _do(chosen: argparse.Namespace, where: Paths) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     from . import __version__
 
     parser = argparse.ArgumentParser(

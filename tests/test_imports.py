@@ -16,7 +16,10 @@ PACKAGE = Path(maas_init.__file__).parent
 
 FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early"}
 HANDS = {"files", "commands", "database", "probes", "supervisor", "unixhttp", "privileges", "log"}
-PHASES = {"boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"}
+PHASES = {
+    *("boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"),
+    *("systemctl", "units"),
+}
 TOP = {"life", "cli", "early"}
 APART = {"plugin", "bridge"}
 """What runs inside other people's processes: it imports nothing of ours and nothing of ours imports it."""

@@ -16,7 +16,7 @@ from harness import GENEROUS, Container, ask, until
 
 pytestmark = pytest.mark.process
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 
 
 @pytest.fixture(scope="module")

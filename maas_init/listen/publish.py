@@ -91,6 +91,8 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
     last = state.health.last
     return {
         "description": state.service.description,
+        "unit": state.service.unit,
+        "start": "request" if state.service.on_request else "boot",
         "level": picture.levels[name].value,
         "why": health.explain(state, picture.levels),
         "critical": state.service.critical,
