@@ -68,7 +68,7 @@ def test_status_file_describes_the_container_and_every_service(shared: Container
     assert status["services"].keys() == {"alpha", "beta", "gamma", "delta", "extra", "orphans", "volumes"}
     alpha = status["services"]["alpha"]
     assert alpha.keys() == {
-        *("description", "level", "why", "critical", "process", "pid", "since", "restarts", "failed"),
+        *("description", "unit", "start", "level", "why", "critical", "process", "pid", "since", "restarts", "failed"),
         *("requires", "desired", "check"),
     }
     assert (alpha["level"], alpha["critical"], alpha["process"], alpha["check"]) == ("ready", True, "RUNNING", None)

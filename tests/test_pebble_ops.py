@@ -237,7 +237,9 @@ def test_aborted_start_is_not_wanted_any_more(shared: Container, client: Client)
 def test_aborted_stop_ends_with_the_service_running(shared: Container, client: Client) -> None:
     client.start_services(["stubborn"])
     before = until(lambda: shared.pid("stubborn"))
-    client.abort_change(client.stop_services(["stubborn"], timeout=0))
+    change = client.stop_services(["stubborn"], timeout=0)
+    until(lambda: shared.of("stubborn")["process"] == "STOPPING")
+    client.abort_change(change)
     until(lambda: shared.pid("stubborn") not in (0, before))
     client.stop_services(["stubborn"])
 
