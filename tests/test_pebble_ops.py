@@ -235,7 +235,9 @@ def test_aborted_start_is_not_wanted_any_more(shared: Container, client: Client)
 
 
 def test_aborted_stop_ends_with_the_service_running(shared: Container, client: Client) -> None:
+    noted = shared.journal().count("started stubborn")
     client.start_services(["stubborn"])
+    until(lambda: shared.journal().count("started stubborn") > noted)  # before, it is not stubborn
     before = until(lambda: shared.pid("stubborn"))
     change = client.stop_services(["stubborn"], timeout=0)
     until(lambda: shared.of("stubborn")["process"] == "STOPPING")
