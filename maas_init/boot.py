@@ -70,7 +70,8 @@ def prepare(where: Paths) -> Privileges:
     privileges = Privileges.look()
     with explained():
         for volume in where.volumes:
-            _try_to_write(volume)
+            volume.mkdir(parents=True, exist_ok=True)
+            files.try_to_write(volume)
         for directory, mode in DIRECTORIES.items():
             _make(where.at(directory), mode)
         removed = _sweep(where)
@@ -89,13 +90,6 @@ def prepare(where: Paths) -> Privileges:
         packaged_files_restored=len(filled),
     )
     return privileges
-
-
-def _try_to_write(volume: Path) -> None:
-    volume.mkdir(parents=True, exist_ok=True)
-    probe = volume / f".maas-init.{os.getpid()}"
-    probe.touch()
-    probe.unlink()
 
 
 def _make(directory: Path, mode: int) -> None:

@@ -42,6 +42,13 @@ def _holds(path: Path, text: str, mode: int) -> bool:
         return False
 
 
+def try_to_write(directory: Path) -> None:
+    """Make, write and remove a file in `directory`. Raises OSError when that cannot be done."""
+    probe = directory / f".maas-init.{os.getpid()}"
+    probe.write_text("can this be written?\n", encoding="utf-8")
+    probe.unlink()
+
+
 def write_json(path: Path, value: Any, *, mode: int = 0o644, sync: bool = True) -> bool:
     """Write `value` as JSON, whole, for another process to read."""
     return write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", mode=mode, sync=sync)

@@ -7,7 +7,6 @@ exception.
 from __future__ import annotations
 
 import http.client
-import os
 import secrets
 import socket
 import struct
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from . import database
+from . import database, files
 from .health import Result
 from .paths import Paths
 from .settings import Database, Settings
@@ -175,10 +174,8 @@ def postgres_server(settings: Database, where: Paths, within: float) -> str:
 def writable(question: Question) -> str:
     """DIRECTORY...: a file can be made, written and removed in each."""
     for directory in question.arguments:
-        probe = Path(directory) / f".maas-init.{os.getpid()}"
         try:
-            probe.write_text("can this be written?\n")
-            probe.unlink()
+            files.try_to_write(Path(directory))
         except OSError as error:
             raise ProbeFailed(f"cannot write in {directory}: {error.strerror}") from error
     return f"{len(question.arguments)} directories can be written"

@@ -197,8 +197,10 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
     check = words("check")
     if check and check[0] not in PROBES:
         raise refuse("check", f"give one of {', '.join(PROBES)}")
-    if check and len(check) - 1 != (PROBES[check[0]] if PROBES[check[0]] is not None else max(1, len(check) - 1)):
-        raise refuse("check", f"{check[0]} takes {PROBES[check[0]] or 'at least 1'} arguments")
+    if check:
+        wanted, given = PROBES[check[0]], len(check) - 1
+        if given < 1 if wanted is None else given != wanted:
+            raise refuse("check", f"{check[0]} takes {'at least 1' if wanted is None else wanted} arguments")
     roles = frozenset(words("roles")) or ROLES
     if not roles <= ROLES:
         raise refuse("roles", "give region, rack or both")
