@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,11 @@ from hypothesis import settings
 # The same examples every time, however slow the machine; nothing is left behind.
 settings.register_profile("reproducible", database=None, deadline=None, derandomize=True)
 settings.load_profile("reproducible")
+
+# A runner in the background hands ignored signals down, and a program that was started ignoring one keeps to it.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
