@@ -16,6 +16,7 @@ from .privileges import Privileges
 DIRECTORIES = {
     "/run/maas-init": 0o711,  # others may pass to what is readable inside, and see nothing else
     "/run/maas-init/http": 0o755,
+    "/run/maas-init/http/sites": 0o755,
     "/run/maas": 0o755,
     "/run/maas-dhcp": 0o755,
     "/run/lock": 0o1777,
@@ -49,6 +50,7 @@ STALE = (
     "/run/maas-init/*.sock",
     "/run/maas-init/.pebble.socket",
     "/run/maas-init/http/*.sock",
+    "/run/maas-init/http/sites/*.conf",
     "/run/*.pid",
     "/run/maas/*.sock",
     "/run/named/*",

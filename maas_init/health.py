@@ -189,13 +189,14 @@ def container(states: Mapping[str, State], found: Mapping[str, Level], *, was_he
 
 def explain(state: State, found: Mapping[str, Level]) -> str:
     """Say in one sentence why the service is as it is."""
-    how = found[state.service.name]
-    because = _because(state, how, found)
-    return f"{state.service.name} is {how.value}" + (f": {because}" if because else "")
+    told = because(state, found)
+    return f"{state.service.name} is {found[state.service.name].value}" + (f": {told}" if told else "")
 
 
-def _because(state: State, how: Level, found: Mapping[str, Level]) -> str:
+def because(state: State, found: Mapping[str, Level]) -> str:
+    """Return the reason alone; empty when there is nothing to add to the level."""
     service, last = state.service, state.health.last
+    how = found[service.name]
     detail = last.detail if last else "no answer yet"
     match how:
         case Level.OFF:

@@ -71,6 +71,16 @@ class Paths:
         return self.run / "health"
 
     @property
+    def web_sites(self) -> Path:
+        """Directory of what nginx includes because the service behind it is ready."""
+        return self.run / "http" / "sites"
+
+    @property
+    def start_page(self) -> Path:
+        """Directory of what port 5240 shows while MAAS does not answer; nginx looks below its parent."""
+        return self.run / "http" / "www" / "maas-init"
+
+    @property
     def progress(self) -> Path:
         """What bootstrap is doing, as JSON; read by the listener."""
         return self.run / "progress.json"

@@ -15,16 +15,11 @@ WELL = ("healthy", "degraded")
 def status(where: Paths) -> int:
     """Print every service with its level and why; return 0 when the container is healthy or degraded, else 1."""
     found = _read(where)
-    rows = [(name, service["level"], _reason(name, service)) for name, service in found["services"].items()]
+    rows = [(name, service["level"], service["because"]) for name, service in found["services"].items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {level:<{widths[1]}}  {reason}".rstrip() for name, level, reason in rows]
     sys.stdout.write("\n".join([f"{found['level']}: {found['summary']}", *lines, ""]))
     return ExitCode.STOPPED if found["level"] in WELL else ExitCode.FAILED
-
-
-def _reason(name: str, service: Any) -> str:
-    """Return the sentence that explains a service, without what the table says already."""
-    return str(service["why"]).removeprefix(f"{name} is {service['level']}").removeprefix(": ")
 
 
 def why(where: Paths, name: str) -> int:

@@ -78,6 +78,8 @@ class Service:
     """Stops with these and does not come back by itself (systemd's BindsTo=)."""
     condition_path_exists: tuple[str, ...] = ()
     condition_environment: tuple[tuple[str, str], ...] = ()
+    web_site: str = ""
+    """A file that nginx includes from the moment the service is ready."""
     critical: bool = False
     """Without it the container is unhealthy; without any other service only degraded."""
     check: Check | None = None
@@ -158,7 +160,7 @@ def read_file(file: Path) -> list[Service]:
 KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
-    "start_within", "on_failure", "on_check_failure",
+    "start_within", "on_failure", "on_check_failure", "web_site",
 }  # fmt: skip
 
 
@@ -217,6 +219,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         binds_to=words("binds_to"),
         condition_path_exists=words("condition_path_exists"),
         condition_environment=environment,
+        web_site=section.get("web_site", ""),
         critical=choice("critical", "no", ("yes", "no")) == "yes",
         check=Check(
             kind=check[0],

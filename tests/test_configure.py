@@ -49,7 +49,7 @@ def judge(*command: object) -> str:
 @pytest.fixture
 def web(root: Path) -> Paths:
     where = Paths(root)
-    for directory in ("/run/maas-init/http", "/var/lib/maas/http", "/etc/nginx", "/var/log/maas/http"):
+    for directory in ("/run/maas-init/http/sites", "/var/lib/maas/http", "/etc/nginx", "/var/log/maas/http"):
         where.at(directory).mkdir(parents=True)
     shutil.copy("/etc/nginx/mime.types", where.at("/etc/nginx/mime.types"))
     return where
@@ -77,9 +77,9 @@ def test_nginx_accepts_its_frame_with_a_site_of_maas(web: Paths) -> None:
             }}
         }}
     """
-    (web.maas_data / "http/regiond.nginx.conf").write_text(dedent(site))
+    (web.maas_data / "http/rackd.nginx.conf").write_text(dedent(site))
     judge("nginx", "-t", "-e", "stderr", "-c", file.path)
-    (web.maas_data / "http/broken.nginx.conf").write_text("nonsense;\n")
+    (web.web_sites / "broken.conf").write_text("nonsense;\n")
     with pytest.raises(AssertionError, match="nonsense"):
         judge("nginx", "-t", "-e", "stderr", "-c", file.path)  # the sites are really read
 
@@ -91,7 +91,7 @@ def test_nginx_writes_only_where_our_user_may() -> None:
         assert f"{temporary}_temp_path /var/lib/maas/http/" in text
     assert "pid /run/maas-http.pid;" in text
     assert "/var/log/nginx" not in text
-    assert "include /var/lib/maas/http/*.nginx.conf;" in text
+    assert "include /var/lib/maas/http/rackd*.nginx.conf;" in text
     assert "listen unix:/run/maas-init/http/alive.sock;" in text, "the probe asks there"
 
 

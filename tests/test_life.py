@@ -63,12 +63,25 @@ def shared() -> Iterator[Container]:
 
 def test_status_file_describes_the_container_and_every_service(shared: Container) -> None:
     status = shared.status()
-    assert status.keys() == {"schema", "level", "summary", "time", "uptime", "services"}
+    assert status.keys() == {"schema", "level", "summary", "time", "uptime", "progress", "services"}
     assert (status["schema"], status["level"]) == (1, "healthy")
     assert status["services"].keys() == {"alpha", "beta", "gamma", "delta", "extra", "orphans", "volumes"}
     alpha = status["services"]["alpha"]
     assert alpha.keys() == {
-        *("description", "unit", "start", "level", "why", "critical", "process", "pid", "since", "restarts", "failed"),
+        *(
+            "description",
+            "unit",
+            "start",
+            "level",
+            "because",
+            "why",
+            "critical",
+            "process",
+            "pid",
+            "since",
+            "restarts",
+            "failed",
+        ),
         *("requires", "desired", "check"),
     }
     assert (alpha["level"], alpha["critical"], alpha["process"], alpha["check"]) == ("ready", True, "RUNNING", None)

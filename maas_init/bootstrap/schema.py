@@ -102,7 +102,7 @@ class Progress:
             tell(self._paths, "schema", "preparing Temporal's tables")
         elif applied and now - self._told >= TELL_EVERY:
             self._told = now
-            tell(self._paths, "schema", self.summary())
+            tell(self._paths, "schema", self.summary(), done=self.done, total=self._pending or 0)
         if applied and now - self._logged >= LOG_EVERY:
             self._logged = now
             log.bound(phase="bootstrap").info("schema.advanced", progress=self.summary(), migration=applied[1])

@@ -88,7 +88,11 @@ class Work:
     connection: Connection
 
 
-def tell(paths: Paths, step: str, summary: str) -> None:
-    """Say in the progress file what is going on, for the listener; `at_uptime` is in seconds since the host booted."""
-    now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    files.write_json(paths.progress, {"step": step, "summary": summary, "at_uptime": round(now, 2)})
+def tell(paths: Paths, step: str, summary: str, *, done: int = 0, total: int = 0) -> None:
+    """Say in the progress file what is going on, for the listener; `at_uptime` is in seconds since the host booted.
+
+    `total` is 0 where it is not known.
+    """
+    now = round(time.clock_gettime(time.CLOCK_BOOTTIME), 2)
+    told = {"step": step, "summary": summary, "done": done, "total": total, "at_uptime": now}
+    files.write_json(paths.progress, told)

@@ -24,7 +24,7 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
     files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
     planned = [
         supervisord.supervisord_conf(where, catalogue),
-        http.nginx_conf(where),
+        *http.files(where),
         *ntp.chrony_conf(where),
         syslog.rsyslog_conf(where),
     ]

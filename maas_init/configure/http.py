@@ -1,4 +1,4 @@
-"""nginx in front of MAAS: the frame around the sites that regiond and rackd write.
+"""nginx in front of MAAS: the frame around the sites that regiond and rackd write, and a page until they do.
 
 MAAS's packages bring such a frame too, but with log files nobody rotates, a change of user and one worker for every
 processor of the host.
@@ -6,10 +6,19 @@ processor of the host.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from textwrap import dedent
 
+from .. import start_page
 from ..paths import Paths
 from .file import ConfigFile
+
+
+def files(where: Paths) -> Iterator[ConfigFile]:
+    """Yield nginx's main configuration and the first start page; the health listener writes the later ones."""
+    yield nginx_conf(where)
+    for name, text in start_page.pages(start_page.FIRST).items():
+        yield ConfigFile(where.start_page / name, text)
 
 
 def nginx_conf(where: Paths) -> ConfigFile:
@@ -52,7 +61,37 @@ def nginx_conf(where: Paths) -> ConfigFile:
                     return 204;
                 }}
 
-                include {maas}/*.nginx.conf;
+                # Where MAAS does not answer any more, the start page does: MAAS's sites inherit this.
+                root {where.start_page.parent};
+                map $http_accept $start_page {{
+                    ~text/html /{where.start_page.name}/starting.html;
+                    default /{where.start_page.name}/starting.json;
+                }}
+                map $uri $retry_after {{
+                    ~^/{where.start_page.name}/ 5;
+                }}
+                map $uri $start_page_lifetime {{
+                    ~^/{where.start_page.name}/ no-store;
+                }}
+                add_header Retry-After $retry_after always;
+                add_header Cache-Control $start_page_lifetime always;
+                error_page 502 503 504 =503 $start_page;
+
+                # What the health listener shows because its service is ready (web_site in the service files).
+                include {where.web_sites}/*.conf;
+                include {maas}/rackd*.nginx.conf;
+
+                # Of the sites on a port the first is the default: this one gives way to any other.
+                server {{
+                    listen [::]:5240;
+                    listen 5240;
+                    server_name start-page.invalid;
+                    location / {{
+                        return 503;
+                    }}
+                    location /{where.start_page.name}/ {{
+                    }}
+                }}
             }}
             """
         ),

@@ -36,6 +36,8 @@ RECHECK_EVERY = 2.0
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
 
+WEB_SERVER = "http"
+
 
 def uptime() -> float:
     """Return seconds that no change of the time of day disturbs; healthcheck.sh reads the same file."""
@@ -139,6 +141,8 @@ class Manager:
             state.failed, state.retry_at = 0, 0.0
         if level is Level.READY:
             self._log.info("service.ready", service=name, why=health.explain(state, self.levels))
+            if state.service.web_site:
+                self._spawn(self._show(state.service))
         elif self.stopping or name in self._busy:
             return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
@@ -274,6 +278,13 @@ class Manager:
     async def signal(self, name: str, number: int) -> None:
         """Send a signal to a service's main process. Raises SupervisorError when it does not run."""
         await asyncio.to_thread(self._supervisor.signal, name, number)
+
+    async def _show(self, service: Service) -> None:
+        """Let nginx show the service's site; one that is shown already is asked anew, whatever failed before."""
+        site = self._where.at(service.web_site)
+        files.write(self._where.web_sites / f"{service.name}.conf", f"include {site};\n", sync=False)
+        with contextlib.suppress(SupervisorError):  # it does not run: it will read the file when it starts
+            await self.signal(WEB_SERVER, signal.SIGHUP)
 
     # Probing.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import files, health
+from .. import files, health, start_page
 from ..health import Container, Desired, Level, State
 from ..paths import Paths
 
@@ -53,7 +53,11 @@ class Publisher:
             return
         self._said, self._at = said, picture.now
         files.write(self._where.health, f"{picture.level.value} {int(picture.now)} {summary}\n", sync=False)
-        files.write_json(self._where.status, _status(picture, summary), sync=False)
+        status = _status(self._where, picture, summary)
+        files.write_json(self._where.status, status, sync=False)
+        if picture.level not in (Container.HEALTHY, Container.DEGRADED):
+            for name, text in start_page.pages(status).items():
+                files.write(self._where.start_page / name, text, sync=False)
 
 
 def _summary(where: Paths, picture: Picture) -> str:
@@ -76,13 +80,14 @@ def progress(where: Paths) -> str:
     return str(found.get("summary", ""))
 
 
-def _status(picture: Picture, summary: str) -> dict[str, Any]:
+def _status(where: Paths, picture: Picture, summary: str) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "level": picture.level.value,
         "summary": summary,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "uptime": round(picture.now, 1),
+        "progress": files.read_json(where.progress),
         "services": {name: _service(name, state, picture) for name, state in sorted(picture.states.items())},
     }
 
@@ -94,6 +99,7 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
         "unit": state.service.unit,
         "start": "request" if state.service.on_request else "boot",
         "level": picture.levels[name].value,
+        "because": health.because(state, picture.levels),
         "why": health.explain(state, picture.levels),
         "critical": state.service.critical,
         "process": None if state.service.watched_only else state.process.value,
