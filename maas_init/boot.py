@@ -16,7 +16,6 @@ from .privileges import Privileges
 DIRECTORIES = {
     "/run/maas-init": 0o711,  # others may pass to what is readable inside, and see nothing else
     "/run/maas-init/http": 0o755,
-    "/run/maas-init/http/sites": 0o755,
     "/run/maas": 0o755,
     "/run/maas-dhcp": 0o755,
     "/run/lock": 0o1777,
@@ -50,7 +49,6 @@ STALE = (
     "/run/maas-init/*.sock",
     "/run/maas-init/.pebble.socket",
     "/run/maas-init/http/*.sock",
-    "/run/maas-init/http/sites/*.conf",
     "/run/*.pid",
     "/run/maas/*.sock",
     "/run/named/*",
@@ -61,6 +59,8 @@ STALE = (
     "/var/lib/maas/rsyslog/log.sock",
     # regiond writes it at each start, and Temporal must not run with the last run's database and address.
     "/var/lib/maas/temporal/production.yaml",
+    # So does regiond with its site: until then port 5240 shows the start page and not the last run's site, dead.
+    "/var/lib/maas/http/regiond.nginx.conf",
 )
 
 

@@ -26,6 +26,7 @@ VERBS = {
     "status": "show how every service is; exit 0 when the container is healthy or degraded",
     "why": "explain the state of one service in a sentence",
     "systemctl": "ask for services in systemd's words (the image's systemctl is this)",
+    "journalctl": "show what services printed (the image's journalctl is this)",
     "settings": "list the environment variables that can be set",
 }
 
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import systemctl
 
             return systemctl.main(arguments[1:], where)  # its options are systemd's
+        if arguments[:1] == ["journalctl"]:
+            from . import journalctl
+
+            return journalctl.main(arguments[1:], where)
         return _do(_parser().parse_args(arguments or ["run"]), where)
     except MaasInitError as error:
         print(f"maas-init: {error}", file=sys.stderr, flush=True)

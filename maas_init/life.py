@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import boot, configure, handover, privileges, stop, watch
+from . import boot, configure, handover, log, privileges, stop, watch
 from .paths import Paths
 from .settings import Settings
 
@@ -16,6 +16,7 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     Raises MaasInitError for what the operator has to mend before anything can run.
     """
     settings = Settings.from_environ(environ)
+    log.use(settings.log_format)
     if where.root == Path("/"):
         privileges.leave_root()
     allowed = boot.prepare(where)

@@ -2,27 +2,38 @@
 
 Events are named in the past tense (`noun.happened`); facts are keys, not sentences. PID 1 keeps to the standard
 library and calls `info`, `warning` and `error`; bootstrap and the listener take a structlog logger from `bound`,
-which prints the same line.
+which prints the same line for our plug-in in supervisord to hand on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import select
 import sys
-import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
+
+from . import loglines
+from .loglines import Record
 
 if TYPE_CHECKING:
     import structlog
 
+_form = "console"
 
-def line(level: str, event: str, facts: MutableMapping[str, Any]) -> str:
-    """Return the one form in which events are printed."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+def use(form: str) -> None:
+    """Print in this form (one of loglines.FORMATS) from now on."""
+    global _form  # noqa: PLW0603 - one process, one log
+    _form = form
+
+
+def record(level: str, event: str, facts: Mapping[str, Any]) -> Record:
+    """Return the one form in which events are told."""
     shown = " ".join(f"{key}={_shown(value)}" for key, value in facts.items())
-    return f"{stamp} {level:<7} maas-init {event} {shown}".rstrip()
+    return Record(loglines.now(), level, "maas-init", f"{event} {shown}".rstrip())
 
 
 def _shown(value: Any) -> str:
@@ -33,21 +44,27 @@ def _shown(value: Any) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more: no reason for an init to die
-        print(text, file=sys.stderr, flush=True)
+def _say(told: Record) -> None:
+    """Print now or, when the reader is too slow, never: an init must not wait for anybody's reading."""
+    text = loglines.render(told, _form).encode("utf-8", "replace")
+    poll = select.poll()
+    poll.register(sys.stderr, select.POLLOUT)
+    with contextlib.suppress(OSError):  # nobody listens any more
+        for start in range(0, len(text), select.PIPE_BUF):
+            if poll.poll(0):
+                os.write(sys.stderr.fileno(), text[start : start + select.PIPE_BUF])
 
 
 def info(event: str, **facts: Any) -> None:
-    _say(line("info", event, facts))
+    _say(record("info", event, facts))
 
 
 def warning(event: str, **facts: Any) -> None:
-    _say(line("warning", event, facts))
+    _say(record("warning", event, facts))
 
 
 def error(event: str, **facts: Any) -> None:
-    _say(line("error", event, facts))
+    _say(record("error", event, facts))
 
 
 def bound(**facts: Any) -> structlog.typing.FilteringBoundLogger:
@@ -56,7 +73,7 @@ def bound(**facts: Any) -> structlog.typing.FilteringBoundLogger:
 
     def render(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
         exception = event.pop("exception", None)
-        text = line(method, event.pop("event"), event)
+        text = loglines.render(record(method, event.pop("event"), event)).rstrip("\n")
         return f"{text}\n{exception}" if exception else text
 
     structlog.configure(

@@ -71,11 +71,6 @@ class Paths:
         return self.run / "health"
 
     @property
-    def web_sites(self) -> Path:
-        """Directory of what nginx includes because the service behind it is ready."""
-        return self.run / "http" / "sites"
-
-    @property
     def start_page(self) -> Path:
         """Directory of what port 5240 shows while MAAS does not answer; nginx looks below its parent."""
         return self.run / "http" / "www" / "maas-init"
@@ -99,6 +94,11 @@ class Paths:
     @property
     def maas_data(self) -> Path:
         return self.at("/var/lib/maas")
+
+    @property
+    def maas_logs(self) -> Path:
+        """Where every service's lines are kept: NAME.log, and NAME.log.1 before it."""
+        return self.at("/var/log/maas")
 
     @property
     def maas_etc(self) -> Path:

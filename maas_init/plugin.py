@@ -1,4 +1,4 @@
-"""The part that runs inside supervisord: wakes it the moment a signal arrives, and ends what a dead service leaves.
+"""The part that runs inside supervisord: wakes it at every signal, ends what a dead service leaves, labels lines.
 
 Stock supervisord sleeps in poll() for up to a second whatever happens to its children: since Python 3.5 a signal no
 longer ends the call. So a crash is noticed, and a stop acted on, up to two seconds late, and the first service starts
@@ -8,7 +8,7 @@ supervisord polls, it wakes at once.
 When a service's main process dies, supervisord forgets the rest of it: nginx's workers keep the ports, and its
 replacement cannot have them. systemd ends the whole control group; every service of supervisord has a process group.
 
-Nothing of supervisord is changed.
+What the services print is the business of output.py. Nothing of supervisord's files is changed.
 
 Loaded by `[rpcinterface:maas_init] supervisor.rpcinterface_factory = maas_init.plugin:make`.
 """
@@ -22,6 +22,8 @@ from typing import Any
 
 from supervisor import events
 from supervisor.states import SupervisorStates
+
+from . import output
 
 
 class Wakeup:
@@ -85,9 +87,10 @@ class NoMethods:
     """supervisord wants an object with XML-RPC methods; we have none to offer."""
 
 
-def make(supervisord: Any, **_options: str) -> NoMethods:
-    """Entry point for supervisord."""
+def make(supervisord: Any, log_format: str = "console") -> NoMethods:
+    """Entry point for supervisord; `log_format` is one of loglines.FORMATS."""
     Wakeup(supervisord)
+    output.take(supervisord, log_format)
     for ended in (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent, events.ProcessStateBackoffEvent):
         events.subscribe(ended, _end_what_is_left)
     return NoMethods()

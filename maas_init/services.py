@@ -78,8 +78,8 @@ class Service:
     """Stops with these and does not come back by itself (systemd's BindsTo=)."""
     condition_path_exists: tuple[str, ...] = ()
     condition_environment: tuple[tuple[str, str], ...] = ()
-    web_site: str = ""
-    """A file that nginx includes from the moment the service is ready."""
+    reloads: tuple[str, ...] = ()
+    """These read their configuration again when it becomes ready."""
     critical: bool = False
     """Without it the container is unhealthy; without any other service only degraded."""
     check: Check | None = None
@@ -160,7 +160,7 @@ def read_file(file: Path) -> list[Service]:
 KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
-    "start_within", "on_failure", "on_check_failure", "web_site",
+    "start_within", "on_failure", "on_check_failure", "reloads",
 }  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         binds_to=words("binds_to"),
         condition_path_exists=words("condition_path_exists"),
         condition_environment=environment,
-        web_site=section.get("web_site", ""),
+        reloads=words("reloads"),
         critical=choice("critical", "no", ("yes", "no")) == "yes",
         check=Check(
             kind=check[0],
@@ -248,12 +248,13 @@ def _without_absent(service: Service, names: set[str]) -> Service:
         service,
         requires=tuple(name for name in service.requires if name in names),
         binds_to=tuple(name for name in service.binds_to if name in names),
+        reloads=tuple(name for name in service.reloads if name in names),
     )
 
 
 def _check_names(services: list[Service], origin: Mapping[str, Path]) -> None:
     for service in services:
-        for name in (*service.requires, *service.binds_to):
+        for name in (*service.requires, *service.binds_to, *service.reloads):
             if name not in origin:
                 raise ServiceFileError(
                     f"cannot use {origin[service.name]}: {service.name} requires {name}, which no file describes",

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
+from .loglines import FORMATS
 
 EMBEDDED = "embedded"
 SUPERUSER = "postgres"
@@ -176,6 +177,12 @@ def _forwarders(text: str) -> tuple[str, ...]:
     return checked
 
 
+def _log_format(text: str) -> str:
+    if text not in FORMATS:
+        raise ValueError("is not a form of the log")
+    return text
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with one variable: `name`: `what` (give `wanted`)."""
@@ -295,6 +302,13 @@ VARIABLES = (
         "a number of seconds, for example 2",
         default="2",
     ),
+    Variable(
+        "MAAS_INIT_LOG_FORMAT",
+        _log_format,
+        "The form of the container's log.",
+        " or ".join(FORMATS),
+        default="console",
+    ),
 )
 
 
@@ -329,6 +343,7 @@ class Settings:
     debug: bool
     database_attempts: int
     database_interval: float
+    log_format: str
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -377,6 +392,7 @@ class Settings:
             debug=parsed["MAAS_DEBUG"],
             database_attempts=parsed["MAAS_INIT_DATABASE_ATTEMPTS"],
             database_interval=parsed["MAAS_INIT_DATABASE_INTERVAL"],
+            log_format=parsed["MAAS_INIT_LOG_FORMAT"],
         )
 
     @classmethod

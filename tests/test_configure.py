@@ -49,7 +49,7 @@ def judge(*command: object) -> str:
 @pytest.fixture
 def web(root: Path) -> Paths:
     where = Paths(root)
-    for directory in ("/run/maas-init/http/sites", "/var/lib/maas/http", "/etc/nginx", "/var/log/maas/http"):
+    for directory in ("/run/maas-init/http", "/var/lib/maas/http", "/etc/nginx", "/var/log/maas/http"):
         where.at(directory).mkdir(parents=True)
     shutil.copy("/etc/nginx/mime.types", where.at("/etc/nginx/mime.types"))
     return where
@@ -77,9 +77,9 @@ def test_nginx_accepts_its_frame_with_a_site_of_maas(web: Paths) -> None:
             }}
         }}
     """
-    (web.maas_data / "http/rackd.nginx.conf").write_text(dedent(site))
+    (web.maas_data / "http/regiond.nginx.conf").write_text(dedent(site))
     judge("nginx", "-t", "-e", "stderr", "-c", file.path)
-    (web.web_sites / "broken.conf").write_text("nonsense;\n")
+    (web.maas_data / "http/broken.nginx.conf").write_text("nonsense;\n")
     with pytest.raises(AssertionError, match="nonsense"):
         judge("nginx", "-t", "-e", "stderr", "-c", file.path)  # the sites are really read
 
@@ -91,7 +91,7 @@ def test_nginx_writes_only_where_our_user_may() -> None:
         assert f"{temporary}_temp_path /var/lib/maas/http/" in text
     assert "pid /run/maas-http.pid;" in text
     assert "/var/log/nginx" not in text
-    assert "include /var/lib/maas/http/rackd*.nginx.conf;" in text
+    assert "include /var/lib/maas/http/*.nginx.conf;" in text
     assert "listen unix:/run/maas-init/http/alive.sock;" in text, "the probe asks there"
 
 
@@ -142,24 +142,28 @@ def test_rsyslogd_accepts_the_skeleton_as_it_is_translated(root: Path) -> None:
 def test_supervisord_accepts_its_configuration_with_all_our_services(root: Path) -> None:
     where = Paths(root)
     where.run.mkdir(parents=True)
+    # It wants the directories of all logs to exist.
+    for file in OURS.glob("*.conf"):
+        (root / file.name).write_text(file.read_text().replace("/var/log/maas/", f"{root}/"))
     settings = Settings.from_environ(REQUIRED)
-    catalogue = services.read(OURS, roles=configure.ROLES, environment=configure.service_environment(settings))
-    file = supervisord.supervisord_conf(where, catalogue)
-    file.path.write_text(file.text)
+    catalogue = services.read(root, roles=configure.ROLES, environment=configure.service_environment(settings))
+    conf = supervisord.supervisord_conf(where, catalogue, "console")
+    conf.path.write_text(conf.text)
     options = ServerOptions()
-    options.configfile = str(file.path)
+    options.configfile = str(conf.path)
     options.process_config(do_usage=False)
     names = {program.name for group in options.process_group_configs for program in group.process_configs}
     assert names == {"health"} | {service.name for service in catalogue.services if not service.watched_only}
     assert options.nodaemon
-    assert options.logfile == "/dev/null"
+    assert options.silent, "our plug-in prints its log"
 
 
 def test_supervisord_is_reached_only_through_a_socket_of_this_user() -> None:
     parser = configparser.RawConfigParser()
-    parser.read_string(supervisord.supervisord_conf(Paths(), Catalogue((), ())).text)
+    parser.read_string(supervisord.supervisord_conf(Paths(), Catalogue((), ()), "json").text)
     assert parser["unix_http_server"]["chmod"] == "0700"
     assert "inet_http_server" not in parser
+    assert parser["rpcinterface:maas_init"]["log_format"] == "json"
     assert parser["supervisorctl"]["serverurl"] == "unix:///run/maas-init/supervisor.sock"
 
 

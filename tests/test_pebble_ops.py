@@ -387,8 +387,6 @@ def test_what_is_not_supported_is_said(client: Client, action: Callable[[Client]
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/v1/logs"),
-        ("GET", "/v1/logs?follow=true&n=10&services=http"),
         ("GET", "/v1/metrics"),
         ("GET", "/v1/tasks/1/websocket/stdio"),
         ("POST", "/v1/pairing"),
@@ -399,10 +397,6 @@ def test_what_this_client_does_not_use_is_refused_as_well(shared: Container, met
     status, answer = shared.ask(method, path, {} if method == "POST" else None)
     assert (status, answer["type"], answer["status"]) == (501, "error", "Not Implemented")
     assert "maas-init does not support " in answer["result"]["message"]
-
-
-def test_who_asks_for_logs_learns_where_they_are(shared: Container) -> None:
-    assert "docker logs" in shared.ask("GET", "/v1/logs?follow=true")[1]["result"]["message"]
 
 
 def test_error_with_files_has_the_kind_that_clients_know(shared: Container) -> None:

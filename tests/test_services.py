@@ -323,7 +323,7 @@ def test_nothing_of_ours_is_started_by_supervisord_itself() -> None:
         for title in parser:
             if title.startswith("program:"):
                 assert parser[title]["autostart"] == "false", f"{title}: the listener starts it in its turn"
-                assert parser[title]["stdout_logfile"] == "/dev/stdout", title
+                assert parser[title]["stdout_logfile"] == f"/var/log/maas/{file.stem}.log", title
                 assert parser[title]["redirect_stderr"] == "true", title
 
 

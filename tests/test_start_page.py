@@ -145,7 +145,7 @@ class Front:
         self.where, self.port = where, port
         self.backend = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Maas, bind_and_activate=False)
         self.backend.server_bind()
-        for directory in ("/run/maas-init/http/sites", "/var/lib/maas/http", "/etc/nginx"):
+        for directory in ("/run/maas-init/http", "/var/lib/maas/http", "/etc/nginx"):
             where.at(directory).mkdir(parents=True)
         shutil.copy("/etc/nginx/mime.types", where.at("/etc/nginx/mime.types"))
         for file in web.files(where):
@@ -163,7 +163,7 @@ class Front:
             return error.code, error.read().decode(), dict(error.headers)
 
     def show_site(self) -> None:
-        """Do what regiond and, when it answers, the health listener do."""
+        """Do what regiond does: write the site, ask for a reload."""
         site = self.where.maas_data / "http/regiond.nginx.conf"
         site.write_text(
             f"""
@@ -174,7 +174,6 @@ class Front:
             }}
             """
         )
-        (self.where.web_sites / "regiond.conf").write_text(f"include {site};\n")
         self.nginx.send_signal(signal.SIGHUP)
 
     def start_maas(self) -> None:

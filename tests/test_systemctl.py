@@ -460,12 +460,6 @@ def test_interrupted_wait_ends_quietly(works: Container) -> None:
     assert say(works, "stop", "slow").returncode == 0
 
 
-def test_journalctl_says_where_the_log_is(tmp_path: Path) -> None:
-    done = run(tmp_path, "journalctl", "-u", "bind9", "-f")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "docker logs" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(-1, "0s"), (59, "59s"), (61, "1min 1s"), (3700, "1h 1min"), (90000, "1 day 1h"), (180000, "2 days 2h")],

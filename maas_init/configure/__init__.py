@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import files, log, services
 from ..paths import Paths
 from ..settings import Settings, values
-from . import http, ntp, supervisord, syslog
+from . import http, ntp, proxy, supervisord, syslog
 from .file import ConfigFile
 
 ROLES = ("region", "rack")
@@ -23,9 +23,10 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
     # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
     files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
     planned = [
-        supervisord.supervisord_conf(where, catalogue),
+        supervisord.supervisord_conf(where, catalogue, settings.log_format),
         *http.files(where),
         *ntp.chrony_conf(where),
+        proxy.squid_conf(where),
         syslog.rsyslog_conf(where),
     ]
     write(planned)

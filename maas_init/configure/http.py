@@ -61,7 +61,7 @@ def nginx_conf(where: Paths) -> ConfigFile:
                     return 204;
                 }}
 
-                # Where MAAS does not answer any more, the start page does: MAAS's sites inherit this.
+                # Where MAAS does not answer, the start page does: MAAS's sites inherit this.
                 root {where.start_page.parent};
                 map $http_accept $start_page {{
                     ~text/html /{where.start_page.name}/starting.html;
@@ -77,11 +77,9 @@ def nginx_conf(where: Paths) -> ConfigFile:
                 add_header Cache-Control $start_page_lifetime always;
                 error_page 502 503 504 =503 $start_page;
 
-                # What the health listener shows because its service is ready (web_site in the service files).
-                include {where.web_sites}/*.conf;
-                include {maas}/rackd*.nginx.conf;
+                include {maas}/*.nginx.conf;
 
-                # Of the sites on a port the first is the default: this one gives way to any other.
+                # Of the sites on a port the first is the default: this one gives way the moment MAAS writes its own.
                 server {{
                     listen [::]:5240;
                     listen 5240;

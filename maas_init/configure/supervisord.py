@@ -9,8 +9,8 @@ from ..services import Catalogue
 from .file import ConfigFile
 
 
-def supervisord_conf(where: Paths, catalogue: Catalogue) -> ConfigFile:
-    """Return supervisord's configuration; it prints its own log on standard output, like everything else."""
+def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> ConfigFile:
+    """Return supervisord's configuration. It is silent because our plug-in prints its log, labelled like the others."""
     included = " ".join(str(file) for file in catalogue.files)
     return ConfigFile(
         where.supervisord_conf,
@@ -23,8 +23,10 @@ def supervisord_conf(where: Paths, catalogue: Catalogue) -> ConfigFile:
 
             [supervisord]
             nodaemon = true
-            logfile = /dev/null
-            logfile_maxbytes = 0
+            silent = true
+            logfile = {where.run}/supervisord.log
+            logfile_maxbytes = 1MB
+            logfile_backups = 1
             pidfile = {where.run}/supervisord.pid
             directory = /
             identifier = maas
@@ -34,6 +36,7 @@ def supervisord_conf(where: Paths, catalogue: Catalogue) -> ConfigFile:
 
             [rpcinterface:maas_init]
             supervisor.rpcinterface_factory = maas_init.plugin:make
+            log_format = {log_format}
 
             [supervisorctl]
             serverurl = unix://{where.supervisor_socket}

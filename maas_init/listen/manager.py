@@ -36,8 +36,6 @@ RECHECK_EVERY = 2.0
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
 
-WEB_SERVER = "http"
-
 
 def uptime() -> float:
     """Return seconds that no change of the time of day disturbs; healthcheck.sh reads the same file."""
@@ -49,7 +47,7 @@ class Manager:
 
     def __init__(self, catalogue: Catalogue, settings: Settings, where: Paths) -> None:
         self.catalogue = catalogue
-        self._where = where
+        self.where = where
         self._supervisor = Supervisor(where.supervisor_socket)
         self._probes = probes.probes(settings, where)
         self._publisher = publish.Publisher(where)
@@ -75,7 +73,7 @@ class Manager:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         asyncio.get_running_loop().add_signal_handler(ORDERLY_STOP, self.stop_all, ExitCode.STOPPED, "asked to stop")
         # Process 1 sends that signal to whom this file names.
-        files.write(self._where.listener_pid, f"{os.getpid()}\n", sync=False)
+        files.write(self.where.listener_pid, f"{os.getpid()}\n", sync=False)
         for state in self.states.values():
             if state.service.check:
                 self._spawn(self._probe_for_ever(state))
@@ -141,8 +139,8 @@ class Manager:
             state.failed, state.retry_at = 0, 0.0
         if level is Level.READY:
             self._log.info("service.ready", service=name, why=health.explain(state, self.levels))
-            if state.service.web_site:
-                self._spawn(self._show(state.service))
+            for other in state.service.reloads:
+                self._spawn(self._reload(other))
         elif self.stopping or name in self._busy:
             return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
@@ -150,7 +148,7 @@ class Manager:
 
     def _unmet_condition(self, service: Service) -> str:
         for path in service.condition_path_exists:
-            if not self._where.at(path).exists():
+            if not self.where.at(path).exists():
                 return f"{path} does not exist yet"
         return ""
 
@@ -167,7 +165,7 @@ class Manager:
                 state.health = Health()
                 state.exit, state.exit_status = _ending(info), info.exit_status
                 if state.service.oneshot and info.exit_status:
-                    state.exit += f" ({publish.progress(self._where)})"
+                    state.exit += f" ({publish.progress(self.where)})"
                 self._count_failure(state, info, now)
             state.process, state.pid, state.started, state.since = info.process, info.pid, info.started, now
         if name in self._busy or self.stopping:
@@ -279,12 +277,9 @@ class Manager:
         """Send a signal to a service's main process. Raises SupervisorError when it does not run."""
         await asyncio.to_thread(self._supervisor.signal, name, number)
 
-    async def _show(self, service: Service) -> None:
-        """Let nginx show the service's site; one that is shown already is asked anew, whatever failed before."""
-        site = self._where.at(service.web_site)
-        files.write(self._where.web_sites / f"{service.name}.conf", f"include {site};\n", sync=False)
-        with contextlib.suppress(SupervisorError):  # it does not run: it will read the file when it starts
-            await self.signal(WEB_SERVER, signal.SIGHUP)
+    async def _reload(self, name: str) -> None:
+        with contextlib.suppress(SupervisorError):  # it does not run: it will read its configuration when it starts
+            await self.signal(name, signal.SIGHUP)
 
     # Probing.
 
@@ -317,7 +312,7 @@ class Manager:
         self.stopping = reason
         say = self._log.info if code is ExitCode.STOPPED else self._log.error
         say("container.stopping", code=int(code), reason=reason)
-        files.write_json(self._where.exit_reason, {"code": int(code), "reason": reason}, sync=False)
+        files.write_json(self.where.exit_reason, {"code": int(code), "reason": reason}, sync=False)
         self._spawn(self._stop_all())
 
     async def _stop_all(self) -> None:

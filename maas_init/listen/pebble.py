@@ -7,21 +7,22 @@ init for MAAS does not do is refused in Pebble's form (docs/reference/pebble.md)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import signal
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, health
+from .. import __version__, health, logs
 from ..health import Container, Process
 from ..supervisor import SupervisorError
 from . import plan, serving
 from .changes import Change, Changes, timestamp
 from .manager import Manager, uptime
-from .serving import Answer, Refused, Request, answer
+from .serving import Answer, Lines, Refused, Request, answer
 
 CURRENT = {
     Process.RUNNING: "active",
@@ -34,13 +35,17 @@ CURRENT = {
     Process.STOPPED: "inactive",
 }
 
+LOGS_SHOWN = 30
+"""Records that are shown when nobody says how many; Pebble's own number."""
+FOLLOW_EVERY = 0.2
+"""Seconds between two looks for new records."""
+
 NOT_SUPPORTED = {
     "checks": "refreshing checks: each is asked as long as its service runs",
     "exec": "running commands: use docker exec",
     "files": "reading and writing files: use docker cp",
     "identities": "identities: whoever may open this socket may do everything",
     "layers": "layers: services are described in supervisord.conf.d and do not change while the container runs",
-    "logs": "logs yet: everything is on the container's standard output, use docker logs",
     "metrics": "metrics",
     "notices": "adding notices",
     "pairing": "pairing",
@@ -58,8 +63,9 @@ class Api:
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
+        self._where = manager.where
         self._changes = Changes(manager)
-        self._routes: dict[str, Callable[[Request], Awaitable[Answer]]] = {
+        self._routes: dict[str, Callable[[Request], Awaitable[Answer | Lines]]] = {
             "GET system-info": self._system_info,
             "GET health": self._health,
             "GET services": self._list_services,
@@ -69,6 +75,7 @@ class Api:
             "GET changes/*": self._show_change,
             "POST changes/*": self._abort_change,
             "GET changes/*/wait": self._wait_for_change,
+            "GET logs": self._logs,
             "GET plan": self._plan,
             "GET checks": self._list_checks,
             "POST checks": self._ask_checks,
@@ -78,7 +85,7 @@ class Api:
             "GET notices/*": _no_notice,
         }
 
-    async def respond(self, request: Request) -> Answer:
+    async def respond(self, request: Request) -> Answer | Lines:
         """Do what is asked. Raises Refused."""
         version, *words = request.words
         topic = words[0] if words else ""
@@ -198,6 +205,34 @@ class Api:
             raise Refused(400, f"cannot abort change {change.id} with nothing pending")
         self._changes.abort(change, request.owner)
         return _sync(change.as_json())
+
+    # What services printed.
+
+    async def _logs(self, request: Request) -> Lines:
+        services = request.listed("services") or tuple(
+            name for name, state in self._manager.states.items() if not state.service.watched_only
+        )
+        follow, count = request.query.get("follow", ""), request.query.get("n", "")
+        if follow not in ("", "true", "false"):
+            raise Refused(400, 'follow parameter must be "true" or "false"')
+        if count and not re.fullmatch(r"-1|[0-9]{1,9}", count):
+            raise Refused(400, "n must be -1, 0, or a positive integer")
+        wanted = int(count or (0 if follow == "true" else LOGS_SHOWN))
+        return Lines(self._printed(services, None if wanted < 0 else wanted, follow == "true"))
+
+    async def _printed(
+        self, services: tuple[str, ...], count: int | None, follow: bool
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        follower = await asyncio.to_thread(logs.Follower, self._where, services, count)
+        with contextlib.closing(follower):
+            records = follower.history
+            while True:
+                for record in records:
+                    yield {"time": record.time, "service": record.service, "message": record.message}
+                if not follow:
+                    return
+                await asyncio.sleep(FOLLOW_EVERY)
+                records = follower.new()
 
     # The plan and its checks.
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -24,6 +24,13 @@ SLOWEST_CLIENT = 30.0
 
 Answer = tuple[int, dict[str, Any]]
 """An HTTP status and a JSON object."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """An answer that comes bit by bit: lines of JSON, until there are no more or the client goes."""
+
+    objects: AsyncIterator[Mapping[str, Any]]
 
 
 class Refused(Exception):
@@ -69,7 +76,7 @@ class Request:
         return payload
 
 
-Respond = Callable[[Request], Awaitable[Answer]]
+Respond = Callable[[Request], Awaitable["Answer | Lines"]]
 
 
 async def serve(path: Path, respond: Respond) -> asyncio.AbstractServer:
@@ -95,7 +102,11 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
                 request = await asyncio.wait_for(_receive(connection, reader, owner), SLOWEST_CLIENT)
                 if request is None:
                     break
-                status, body = await respond(request)
+                found = await respond(request)
+                if isinstance(found, Lines):
+                    await _stream(connection, reader, writer, found)
+                    break
+                status, body = found
             except h11.RemoteProtocolError as error:
                 status, body = _error(Refused(error.error_status_hint, str(error)))
             except Refused as refusal:
@@ -135,6 +146,30 @@ async def _receive(connection: h11.Connection, reader: asyncio.StreamReader, own
             return Request(head.method.decode(), url.path, query, kept, owner)
         else:
             return None
+
+
+async def _stream(
+    connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lines: Lines
+) -> None:
+    """Send every object as it comes; a client that goes ends it."""
+    headers = [("Content-Type", "application/x-ndjson"), ("Connection", "close")]
+    writer.write(connection.send(h11.Response(status_code=200, headers=headers)) or b"")
+
+    async def send() -> None:
+        async for each in lines.objects:
+            text = json.dumps(each, ensure_ascii=False) + "\n"
+            writer.write(connection.send(h11.Data(text.encode("utf-8", "replace"))) or b"")
+            await writer.drain()
+        writer.write(connection.send(h11.EndOfMessage()) or b"")
+        await writer.drain()
+
+    sending, gone = asyncio.ensure_future(send()), asyncio.ensure_future(reader.read(1))
+    try:
+        await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, gone):
+            task.cancel()
+        await asyncio.gather(sending, gone, return_exceptions=True)
 
 
 def _response(connection: h11.Connection, status: int, body: Mapping[str, Any], *, last: bool) -> bytes:

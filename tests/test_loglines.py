@@ -1,0 +1,96 @@
+"""Log lines: one time, one level and the service's name, whatever a daemon prints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maas_init import loglines
+from maas_init.loglines import Assembler, Record
+
+
+def heard(*pieces: bytes, service: str = "bind9") -> list[tuple[str, str]]:
+    assembler = Assembler(service)
+    records = [record for piece in pieces for record in assembler.feed(piece)]
+    return [(record.level, record.message) for record in [*records, *assembler.flush()]]
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "message"),
+    [
+        ("24-Nov-2026 13:26:34.093 running", "info", "running"),
+        ("2026/11/24 13:26:31| Service Name: squid", "info", "Service Name: squid"),
+        ("2026/11/24 13:26:31| WARNING: no_suid", "warning", "no_suid"),
+        (
+            '2026/11/24 13:26:39 [error] 135#135: *225 no live upstreams, host: "a"',
+            "error",
+            '135#135: *225 no live upstreams, host: "a"',
+        ),
+        ("2026-11-24T13:26:31Z chronyd version 4.3 starting", "info", "chronyd version 4.3 starting"),
+        ("LOG:  database system is ready", "info", "database system is ready"),
+        ('FATAL:  role "x" does not exist', "critical", 'role "x" does not exist'),
+        (
+            "maasserver.rpc: [warn] Rack 'a' is late",
+            "warning",
+            "maasserver.rpc: [warn] Rack 'a' is late",
+        ),
+        ("INF Service MAAS Agent started", "info", "Service MAAS Agent started"),
+        ("Information is not a level", "info", "Information is not a level"),
+        ("errors are counted", "info", "errors are counted"),
+        ("DHCPDISCOVER from 52:54:00:12:34:56 via eth0", "info", "DHCPDISCOVER from 52:54:00:12:34:56 via eth0"),
+        ("\x1b[31mred\x1b[0m\x07", "info", "red"),
+        ("error", "error", "error"),
+    ],
+)
+def test_time_and_level_are_taken_from_every_daemon_s_form(line: str, level: str, message: str) -> None:
+    assert heard(line.encode() + b"\n") == [(level, message)]
+
+
+def test_our_own_lines_keep_their_time_and_get_the_service_s_name() -> None:
+    line = "2026-11-24T13:26:31.095Z warning maas-init schema.slow seconds=3\n"
+    assert list(Assembler("bootstrap").feed(line.encode())) == [
+        Record("2026-11-24T13:26:31.095Z", "warning", "bootstrap", "schema.slow seconds=3")
+    ]
+
+
+def test_pieces_of_a_line_are_put_together() -> None:
+    assert heard(b"one ", b"line\nand ", b"half") == [("info", "one line"), ("info", "and half")]
+
+
+def test_traceback_is_one_record() -> None:
+    text = b'Traceback (most recent call last):\n  File "a.py", line 1\n\n    x()\nValueError: no\nnext\n'
+    want = 'Traceback (most recent call last):\n  File "a.py", line 1\n\n    x()\nValueError: no'
+    for cut in range(len(text)):
+        assert heard(text[:cut], text[cut:]) == [("error", want), ("info", "next")]
+
+
+def test_endless_traceback_and_endless_line_are_cut() -> None:
+    assert len(heard(b"Traceback (most recent call last):\n" + b"  more\n" * 1000)) > 3
+    pieces = heard(b"x" * (loglines.LONGEST * 2 + 5), b"\n", b"y" * (loglines.LONGEST + 1) + b"\n")
+    assert [len(message) for _, message in pieces] == [loglines.LONGEST, loglines.LONGEST, 5, loglines.LONGEST, 1]
+
+
+def test_every_line_of_a_record_is_labelled_and_read_back() -> None:
+    record = Record("2026-11-24T13:26:31.095Z", "error", "regiond", "first\n\n  last")
+    lines = loglines.render(record).splitlines(keepends=True)
+    parsed = [loglines.parse(line) for line in lines]
+    assert [each and each.message for each in parsed] == ["first", "", "  last"]
+    assert all(each and (each.time, each.level, each.service) == (record.time, "error", "regiond") for each in parsed)
+
+
+def test_json_is_one_line_for_each_record() -> None:
+    record = Record("2026-11-24T13:26:31.095Z", "error", "regiond", 'a "b"\nü')
+    text = loglines.render(record, "json")
+    assert text.count("\n") == 1
+    told = {"time": record.time, "level": "error", "service": "regiond", "message": 'a "b"\nü'}
+    assert json.loads(text) == told
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_nothing_that_a_service_prints_makes_it_fail_or_breaks_a_line(pieces: list[bytes]) -> None:
+    assembler = Assembler("any")
+    for record in [*(record for piece in pieces for record in assembler.feed(piece)), *assembler.flush()]:
+        assert all(loglines.parse(line) for line in loglines.render(record).split("\n")[:-1])
