@@ -27,6 +27,7 @@ VERBS = {
     "why": "explain the state of one service in a sentence",
     "systemctl": "ask for services in systemd's words (the image's systemctl is this)",
     "journalctl": "show what services printed (the image's journalctl is this)",
+    "restore": "put a dump in the place of MAAS's database; without a word: list the dumps",
     "settings": "list the environment variables that can be set",
 }
 
@@ -71,7 +72,11 @@ def _do(chosen: argparse.Namespace, where: Paths) -> int:
         from .settings import Settings
 
         settings = Settings.load(where.settings)
-        if chosen.verb == "postgresql":
+        if chosen.verb == "restore":
+            from . import restore
+
+            restore.run(settings, where, chosen.dump) if chosen.dump else restore.show(where)
+        elif chosen.verb == "postgresql":
             from . import postgresql
 
             postgresql.serve(settings, where)
@@ -101,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=meaning, description=meaning)
         if name == "why":
             verb.add_argument("service", help="its name in `maas-init status`")
+        elif name == "restore":
+            verb.add_argument("dump", nargs="?", help="latest, or the name or path of a dump")
     return parser
 
 

@@ -27,14 +27,15 @@ def run(
     stdin: str = "",
     environ: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] = lambda _line: None,
-    within: float = 3600.0,
+    silent_within: float = 600.0,
 ) -> str:
     """Run `argv` and return what it printed (standard error included).
 
     `on_line` hears each line as it comes. The program gets a session of its own: it cannot ask a terminal. It is killed
-    when this process is: nothing must go on alone, beside what a successor starts.
+    when this process is: nothing must go on alone, beside what a successor starts. It may run for as long as it likes,
+    and is killed when it prints nothing for `silent_within` seconds.
 
-    Raises CommandFailed with the command line, how it ended and its last lines, also after `within` seconds.
+    Raises CommandFailed with the command line, how it ended and its last lines, also when it was silent for too long.
     """
     try:
         process = subprocess.Popen(
@@ -53,9 +54,7 @@ def run(
         raise CommandFailed(f"cannot run {argv[0]}: {error.strerror}") from error
     assert process.stdin is not None and process.stdout is not None
     # The whole session: a helper that outlives the program would keep its output open, and us waiting.
-    overdue = threading.Timer(within, os.killpg, (process.pid, signal.SIGKILL))
-    overdue.daemon = True
-    overdue.start()
+    overdue = _kill_in(silent_within, process.pid)
     lines: list[str] = []
     with process:
         try:
@@ -65,6 +64,9 @@ def run(
             pass  # it ended without reading; its exit status says more
         try:
             for line in process.stdout:
+                if not overdue.finished.is_set():  # else these are its last words
+                    overdue.cancel()
+                    overdue = _kill_in(silent_within, process.pid)
                 lines.append(line.rstrip("\n"))
                 on_line(lines[-1])
         except BaseException:
@@ -75,19 +77,21 @@ def run(
     timed_out = overdue.finished.is_set()
     overdue.cancel()
     if process.returncode != 0:
-        raise CommandFailed(_told(argv, process.returncode, within if timed_out else None, lines))
+        end = f"it printed nothing for {silent_within:g} s" if timed_out else _how_it_ended(process.returncode)
+        raise CommandFailed("\n    ".join([f"cannot finish {shlex.join(argv)}: {end}", *deque(lines, LINES_TOLD)]))
     return "\n".join(lines)
+
+
+def _kill_in(seconds: float, session: int) -> threading.Timer:
+    timer = threading.Timer(seconds, os.killpg, (session, signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _told(argv: tuple[str, ...], status: int, overdue: float | None, lines: list[str]) -> str:
-    if overdue is not None:
-        end = f"it was still running after {overdue:g} s"
-    elif status < 0:
-        end = f"it was killed by signal {-status}"
-    else:
-        end = f"it exited with {status}"
-    return "\n    ".join([f"cannot finish {shlex.join(argv)}: {end}", *deque(lines, LINES_TOLD)])
+def _how_it_ended(status: int) -> str:
+    return f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}"

@@ -101,6 +101,14 @@ def connect_as_superuser(database: Database, paths: Paths, *, within: float = 5.
     return _connect(database, paths, within, {"dbname": "postgres", "user": SUPERUSER})
 
 
+def connect_beside(database: Database, paths: Paths, *, within: float = 5.0) -> Connection:
+    """Connect to the server's maintenance database, from which others can be made and renamed. Raises CannotUse."""
+    if database.embedded:
+        return connect_as_superuser(database, paths, within=within)
+    password = database.password.reveal()
+    return _connect(database, paths, within, {"dbname": "postgres", "user": database.user, "password": password})
+
+
 def _connect(database: Database, paths: Paths, within: float, credentials: dict[str, Any]) -> Connection:
     try:
         return psycopg.connect(
@@ -109,7 +117,7 @@ def _connect(database: Database, paths: Paths, within: float, credentials: dict[
             connect_timeout=math.ceil(within),
             # Without it a server that vanishes from the network keeps a statement waiting for a quarter of an hour.
             tcp_user_timeout=math.ceil(within * 1000),
-            application_name="maas-init",
+            application_name=f"maas-init on {os.uname().nodename}",
             autocommit=True,
             **credentials,
         )

@@ -11,6 +11,12 @@ from .services import Action
 
 LONGEST_DELAY = 30.0
 
+HOPELESS = {
+    ExitCode.DATABASE_UNAVAILABLE: "waiting for the database",
+    ExitCode.BAD_SETTINGS: "because it needs you",
+}
+"""With these a one-shot says that trying again changes nothing."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -70,8 +76,9 @@ def _about(
             yield Stop(name)
     elif process is Process.FATAL and service.on_failure is Action.SHUTDOWN:
         yield Shutdown(ExitCode.SERVICE_GAVE_UP, f"{name} gave up: {state.exit}")
-    elif _ended_without_database(state):
-        yield Shutdown(ExitCode.DATABASE_UNAVAILABLE, f"{name} gave up waiting for the database")
+    elif service.oneshot and process is Process.EXITED and state.exit_status in HOPELESS:
+        code = ExitCode(state.exit_status)
+        yield Shutdown(code, f"{name} gave up {HOPELESS[code]}: {state.exit}")
     elif _should_start(state, found) and now >= state.retry_at:
         yield Start(name)
     elif found[name] is Level.UNWELL and service.on_check_failure is Action.SHUTDOWN:
@@ -85,12 +92,6 @@ def _should_start(state: State, found: Mapping[str, Level]) -> bool:
         state.service.oneshot and state.process is Process.EXITED and state.exit_status != 0
     )
     return ended and not state.condition and all(found[need] is Level.READY for need in state.service.requires)
-
-
-def _ended_without_database(state: State) -> bool:
-    return (
-        state.service.oneshot and state.process is Process.EXITED and state.exit_status == ExitCode.DATABASE_UNAVAILABLE
-    )
 
 
 def _seen(state: State) -> str:

@@ -118,6 +118,11 @@ class Paths:
         return self.maas_data / "maas-init" / "bootstrap.json"
 
     @property
+    def backups(self) -> Path:
+        """Dumps of the database, made before its schema is upgraded."""
+        return self.maas_data / "backups"
+
+    @property
     def postgresql(self) -> Path:
         """Everything of the embedded database: data below a directory named by its major version."""
         return self.maas_data / "postgresql"

@@ -134,7 +134,7 @@ def _create(bin_directory: Path, data: Path) -> None:
         "--auth-local=peer",
         "--auth-host=scram-sha-256",
         environ=ENVIRONMENT,
-        within=300.0,
+        silent_within=300.0,
     )
     temporary.rename(data)
     parent = os.open(data.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -177,6 +177,15 @@ def _forwarders(text: str) -> tuple[str, ...]:
     return checked
 
 
+BACKUP = ("auto", "required", "off")
+
+
+def _backup(text: str) -> str:
+    if text not in BACKUP:
+        raise ValueError("is not a way to back up")
+    return text
+
+
 def _log_format(text: str) -> str:
     if text not in FORMATS:
         raise ValueError("is not a form of the log")
@@ -303,6 +312,20 @@ VARIABLES = (
         default="2",
     ),
     Variable(
+        "MAAS_INIT_MIGRATION_TIMEOUT",
+        _seconds,
+        "Seconds without any progress after which an upgrade of the schema, a dump or a restore fails.",
+        "a number of seconds, for example 3600",
+        default="3600",
+    ),
+    Variable(
+        "MAAS_INIT_BACKUP",
+        _backup,
+        "Whether the database is dumped before its schema is upgraded; `auto` goes on where pg_dump is too old for it.",
+        " or ".join(BACKUP),
+        default="auto",
+    ),
+    Variable(
         "MAAS_INIT_LOG_FORMAT",
         _log_format,
         "The form of the container's log.",
@@ -343,6 +366,8 @@ class Settings:
     debug: bool
     database_attempts: int
     database_interval: float
+    migration_timeout: float
+    backup: str
     log_format: str
 
     @classmethod
@@ -392,6 +417,8 @@ class Settings:
             debug=parsed["MAAS_DEBUG"],
             database_attempts=parsed["MAAS_INIT_DATABASE_ATTEMPTS"],
             database_interval=parsed["MAAS_INIT_DATABASE_INTERVAL"],
+            migration_timeout=parsed["MAAS_INIT_MIGRATION_TIMEOUT"],
+            backup=parsed["MAAS_INIT_BACKUP"],
             log_format=parsed["MAAS_INIT_LOG_FORMAT"],
         )
 

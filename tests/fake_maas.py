@@ -57,6 +57,8 @@ def dbupgrade() -> None:
             if migration in done:
                 continue
             print(f"  Applying {migration}...", end="", flush=True)
+            slow = HERE / "slow-dbupgrade"
+            time.sleep(float(slow.read_text()) if slow.exists() else 0)
             connection.execute("INSERT INTO django_migrations (app, name) VALUES (%s, %s)", migration.split("."))
             print(" OK", flush=True)
             fail("dbupgrade-half-way")

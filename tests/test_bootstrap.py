@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import yaml
-from fix_postgresql import REQUIRED, Server, as_server_user, settings, until
+from fix_postgresql import REQUIRED, SERVER_USER, Server, as_server_user, settings, until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas_init import bootstrap, database
-from maas_init.bootstrap import configuration, journal, reach, region, schema
+from maas_init import bootstrap, database, restore
+from maas_init.bootstrap import backup, configuration, journal, reach, region, schema
 from maas_init.bootstrap.work import mask
 from maas_init.database import CannotUse, Cause, Connection
 from maas_init.errors import CommandFailed, ExitCode, MaasInitError
@@ -230,7 +231,7 @@ class Deployment:
 def deployment(server: Server) -> Iterator[Deployment]:
     yield Deployment(server)
     with server.superuser() as superuser:
-        for name in ("maasdb", "other"):
+        for name in ("maasdb", "other", "maasdb_before_restore", "maasdb_restored"):
             superuser.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         superuser.execute("DROP ROLE IF EXISTS maas")
     kept = (server.paths.postgresql, server.paths.maas_data)
@@ -517,6 +518,163 @@ def test_a_password_that_changed_is_changed_in_the_embedded_server(deployment: D
     assert deployment.regiond_conf()["database_pass"] == "another"
 
 
+def killed_at(deployment: Deployment, step: str) -> None:
+    """Run bootstrap in a process of its own, which dies by SIGKILL the moment it comes to `step`."""
+    pid = os.fork()
+    if pid == 0:
+
+        def tell(_paths: Paths, now: str, *_: object, **__: object) -> None:
+            if now == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        vars(bootstrap)["tell"] = tell
+        try:
+            deployment.start()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.process
+def test_being_killed_at_the_beginning_of_every_step_loses_and_doubles_nothing(deployment: Deployment) -> None:
+    for step, _ in bootstrap.STEPS:
+        killed_at(deployment, step)
+    killed_at(deployment, "done")
+    assert deployment.start() == []
+    assert deployment.query("SELECT username FROM auth_user") == [("admin",)]
+    assert deployment.query("SELECT count(*) > 3, count(*) = count(DISTINCT (app, name)) FROM django_migrations") == [
+        (True, True)
+    ]
+
+
+NEWER = "INSERT INTO django_migrations (app, name) VALUES ('maasserver', '0999_from_the_future')"
+
+
+@pytest.mark.process
+def test_database_that_is_newer_than_the_image_is_refused_and_left_alone(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query(NEWER)
+    before = deployment.query("SELECT app, name, applied FROM django_migrations ORDER BY id")
+    with pytest.raises(
+        schema.DatabaseTooNew, match=r"maasserver\.0999_from_the_future; nothing was changed"
+    ) as failure:
+        deployment.start()
+    assert failure.value.exit_code == ExitCode.BAD_SETTINGS
+    assert deployment.query("SELECT app, name, applied FROM django_migrations ORDER BY id") == before
+    assert deployment.calls()[-1]["argv"][2] == "showmigrations"
+    assert "newer than this image" in json.loads(deployment.paths.progress.read_text())["summary"]
+
+
+@pytest.mark.process
+def test_older_migrations_that_the_image_does_not_know_are_nothing_to_fear(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query(
+        "INSERT INTO django_migrations (app, name) VALUES ('maasserver', '0200_squashed'), ('gone', '0001')"
+    )
+    assert deployment.start() == ["showmigrations", "dbupgrade"]
+
+
+UPGRADE = "DELETE FROM django_migrations WHERE name = '0330_last'"
+"""Makes the database one of an older MAAS."""
+
+
+@pytest.mark.process
+def test_database_is_dumped_before_an_upgrade_and_three_dumps_are_kept(deployment: Deployment) -> None:
+    deployment.start()
+    assert not deployment.paths.backups.exists(), "there is nothing to lose before the first migration"
+    made: list[Path] = []
+    for number in range(5):
+        deployment.query(UPGRADE)
+        deployment.start()
+        made = [*made, *(set(backup.dumps(deployment.paths)) - set(made))]
+        os.utime(made[-1], (number, number))  # the clock of file names has a resolution of seconds
+        renamed = made[-1].with_name(f"{number}.dump")
+        made[-1] = made[-1].rename(renamed)
+    assert backup.dumps(deployment.paths) == made[:1:-1]
+    assert {file.stat().st_mode & 0o7777 for file in made[2:]} == {0o600}
+    assert not list(deployment.paths.backups.glob(".*")), "nothing half-written is left"
+
+
+@pytest.mark.process
+def test_upgrade_without_a_dump_happens_only_when_it_was_asked_for(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query(UPGRADE)
+    deployment.paths.backups.parent.mkdir(exist_ok=True)
+    deployment.paths.backups.write_text("in the way")
+    with pytest.raises(MaasInitError, match="could not be dumped before; nothing was changed"):
+        deployment.start()
+    assert not deployment.query("SELECT 1 FROM django_migrations WHERE name = '0330_last'")
+    assert deployment.start(MAAS_INIT_BACKUP="off") == ["showmigrations", "dbupgrade"]
+
+
+@pytest.mark.process
+def test_server_that_is_newer_than_pg_dump_is_upgraded_without_unless_a_dump_is_required(
+    deployment: Deployment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deployment.start()
+    deployment.query(UPGRADE)
+    programs = deployment.paths.at("/usr/lib/postgresql")
+    real = programs.readlink()
+    programs.unlink()
+    (programs / "9/bin").mkdir(parents=True)
+    old = programs / "9/bin/pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump: error: aborting because of server version mismatch'; exit 1\n")
+    old.chmod(0o755)
+    try:
+        with pytest.raises(MaasInitError, match="could not be dumped"):
+            deployment.start(MAAS_INIT_BACKUP="required")
+        assert deployment.start() == ["showmigrations", "dbupgrade"]
+    finally:
+        shutil.rmtree(programs)
+        programs.symlink_to(real)
+    assert "backup.skipped" in capfd.readouterr().err
+
+
+@pytest.mark.process
+def test_upgrade_that_makes_no_progress_fails_and_one_that_is_only_slow_does_not(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query(UPGRADE)
+    switch = deployment.paths.maas_data / "slow-dbupgrade"
+    switch.write_text("30")
+    with pytest.raises(CommandFailed, match=r"it printed nothing for 0\.5 s"):
+        deployment.start(MAAS_INIT_MIGRATION_TIMEOUT="0.5")
+    switch.unlink()
+    assert deployment.start(MAAS_INIT_MIGRATION_TIMEOUT="30")[-1] == "dbupgrade"
+
+
+@pytest.mark.process
+def test_dump_is_restored_in_place_of_a_database_in_use_which_is_kept(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.query("UPDATE auth_user SET email = 'before@example.com'")
+    deployment.query(UPGRADE)
+    deployment.start()
+    deployment.query("UPDATE auth_user SET email = 'after@example.com'")
+    for path in (deployment.paths.run, deployment.paths.backups, *deployment.paths.backups.iterdir()):
+        os.chown(path, SERVER_USER, -1)
+    with as_server_user(), deployment.connect() as busy:
+        restore._replace(settings(), deployment.paths, restore.choose(deployment.paths, "latest"))
+        with pytest.raises(psycopg.OperationalError):
+            busy.execute("SELECT 1")
+    assert deployment.query("SELECT email FROM auth_user") == [("before@example.com",)]
+    assert not deployment.query("SELECT 1 FROM django_migrations WHERE name = '0330_last'"), "as before the upgrade"
+    kept = deployment.query("SELECT email FROM auth_user", POSTGRES_DB="maasdb_before_restore")
+    assert kept == [("after@example.com",)]
+    assert "dbupgrade" in deployment.start()
+
+
+@pytest.mark.process
+def test_damaged_dump_leaves_the_database_as_it_is(deployment: Deployment) -> None:
+    deployment.start()
+    deployment.paths.backups.mkdir()
+    damaged = deployment.paths.backups / "damaged.dump"
+    damaged.write_text("not a dump")
+    with as_server_user(), pytest.raises(CommandFailed, match="does not appear to be a valid archive"):
+        restore._replace(settings(), deployment.paths, restore.choose(deployment.paths, "damaged.dump"))
+    assert deployment.start() == []
+    with pytest.raises(MaasInitError, match="there is no such dump"):
+        restore.choose(deployment.paths, "other.dump")
+
+
 @pytest.mark.process
 def test_two_containers_with_one_database_take_turns(deployment: Deployment, capfd: pytest.CaptureFixture[str]) -> None:
     deployment.start()
@@ -526,7 +684,9 @@ def test_two_containers_with_one_database_take_turns(deployment: Deployment, cap
         release.start()
         assert deployment.start() == []
         release.join()
-    assert "turn.awaited" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "turn.awaited" in told
+    assert f"maas-init on {os.uname().nodename} at the same host (for " in told
 
 
 @pytest.mark.process

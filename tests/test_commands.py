@@ -9,9 +9,9 @@ from maas_init.commands import LINES_TOLD
 from maas_init.errors import CommandFailed, ExitCode
 
 
-def failure(*argv: str, within: float = 60.0) -> str:
+def failure(*argv: str, silent_within: float = 60.0) -> str:
     with pytest.raises(CommandFailed) as caught:
-        commands.run(*argv, within=within)
+        commands.run(*argv, silent_within=silent_within)
     assert caught.value.exit_code is ExitCode.FAILED
     return str(caught.value)
 
@@ -72,4 +72,4 @@ def test_program_that_may_not_be_run_is_told() -> None:
 
 
 def test_program_that_takes_too_long_is_ended() -> None:
-    assert "it was still running after 0.1 s" in failure("sleep", "1000", within=0.1)
+    assert "it printed nothing for 0.1 s" in failure("sleep", "1000", silent_within=0.1)

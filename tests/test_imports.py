@@ -18,7 +18,7 @@ FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early",
 HANDS = {"files", "commands", "database", "probes", "supervisor", "unixhttp", "privileges", "log", "logs"}
 PHASES = {
     *("boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"),
-    *("systemctl", "journalctl", "units"),
+    *("systemctl", "journalctl", "restore", "units"),
 }
 TOP = {"life", "cli", "early"}
 APART = {"plugin", "output", "bridge"}

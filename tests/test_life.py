@@ -390,6 +390,21 @@ def test_failed_first_step_is_tried_again_and_its_progress_is_the_summary(contai
     until(lambda: container.all_("healthy"))
 
 
+def test_one_shot_that_ended_runs_again_when_a_restart_is_asked(container: Container) -> None:
+    (container.root / "step").write_text(f"echo once >> {container.root}/steps\n")
+    container.service("bootstrap", type="oneshot", program=once(f"exec sh {container.root}/step"), critical="yes")
+    container.service("web", requires="bootstrap", critical="yes")
+    container.start()
+    until(lambda: container.all_("healthy"))
+    web = container.pid("web")
+    assert container.change("restart", "bootstrap")["status"] == "Done"
+    until(lambda: (container.root / "steps").read_text() == "once\n" * 2)
+    assert container.change("start", "bootstrap")["status"] == "Done"
+    until(lambda: container.is_("web", "ready"))
+    assert (container.root / "steps").read_text() == "once\n" * 2, "a start has nothing to do"
+    assert container.pid("web") == web
+
+
 # How it ends.
 
 

@@ -171,6 +171,8 @@ MALFORMED = {
     "MAAS_BOOT_IMAGES_AUTO_IMPORT": ["maybe", "2", "tru", "yes\n", "да", "true " * 2000],
     "MAAS_DEBUG": ["maybe", "-1", "yes please", "debug"],
     "MAAS_INIT_DATABASE_ATTEMPTS": ["0", "-1", "1.5", "many", "1" * 7, "3\n"],
+    "MAAS_INIT_MIGRATION_TIMEOUT": ["-1", "soon", "1e9"],
+    "MAAS_INIT_BACKUP": ["on", "never", "AUTO", "auto off"],
     "MAAS_INIT_LOG_FORMAT": ["JSON", "text", "console json", "json\n"],
     "MAAS_INIT_DATABASE_INTERVAL": ["-1", "soon", "1e9", "nan", "inf", "1,5", "2\n"],
 }

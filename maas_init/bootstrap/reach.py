@@ -109,8 +109,24 @@ def turn(connection: Connection, paths: Paths) -> None:
         assert row is not None
         if row[0]:
             return
-        tell(paths, "database", "waiting for another container that prepares the same database")
+        holder = _holder(connection)
+        tell(paths, "database", f"waiting for {holder}, which prepares the same database")
         if not told:
-            log.bound(phase="bootstrap").info("turn.awaited", reason="another container prepares the same database")
+            log.bound(phase="bootstrap").info("turn.awaited", holder=holder)
         told = True
         time.sleep(1)
+
+
+def _holder(connection: Connection) -> str:
+    """Return who prepares the database, and for how long it has been at it."""
+    row = connection.execute(
+        "SELECT application_name, coalesce(host(client_addr), 'the same host'),"
+        " extract(epoch from now() - backend_start)::int"
+        " FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s",
+        (LOCK,),
+    ).fetchone()
+    if row is None:  # it has just finished
+        return "another container"
+    name, address, seconds = row
+    return f"{name} at {address} (for {seconds} s)"

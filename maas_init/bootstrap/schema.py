@@ -12,14 +12,11 @@ from typing import Any
 
 from .. import files, log
 from ..database import Connection
-from ..errors import CommandFailed
+from ..errors import CommandFailed, ExitCode, MaasInitError
 from ..paths import Paths
 from ..settings import Settings
-from . import configuration, journal
+from . import backup, configuration, journal
 from .work import Work, tell
-
-LONGEST = 4 * 3600.0
-"""Seconds after which dbupgrade is ended. A large database takes long, and cutting it off only loses work."""
 
 TELL_EVERY = 0.5
 """Seconds between two writes of the progress file."""
@@ -40,11 +37,17 @@ def upgrade(work: Work) -> bool:
         return False
     began = time.monotonic()
     tell(work.paths, "schema", "counting migrations")
-    pending = _pending(work)
+    plan = _plan(work)
+    refuse_newer(work, present, plan, version)
+    pending = None if plan is None else sum(not applied for applied in plan.values())
+    if present and pending != 0:
+        backup.make(work.settings, work.paths, version)
     logger.info("schema.started", version=version, applied=len(present), pending="?" if pending is None else pending)
     progress = Progress(work.paths, pending)
     with private_environment(work.settings, work.paths) as environ:
-        work.maas.run("django", "dbupgrade", environ=environ, on_line=progress.hear, within=LONGEST)
+        work.maas.run(
+            "django", "dbupgrade", environ=environ, on_line=progress.hear, silent_within=work.settings.migration_timeout
+        )
     journal.note(work.paths, schema=fingerprint(version, rows(work.connection)))
     logger.info("schema.finished", applied=progress.done, seconds=time.monotonic() - began)
     return True
@@ -75,14 +78,51 @@ def fingerprint(version: str, present: Iterable[tuple[Any, ...]]) -> str:
     return journal.digest([version, [list(row) for row in present]])
 
 
-def _pending(work: Work) -> int | None:
-    """Return how many migrations are to be applied, or None when Django cannot say; dbupgrade will then tell why."""
+def _plan(work: Work) -> dict[str, bool] | None:
+    """Return every migration that the image knows and whether it is applied; None when Django cannot say."""
     try:
-        plan = work.maas.run("django", "showmigrations", "--plan")
+        told = work.maas.run("django", "showmigrations", "--plan")
     except CommandFailed as failure:
+        # dbupgrade will then tell why.
         log.bound(phase="bootstrap").warning("schema.unplanned", reason=str(failure).partition("\n")[0])
         return None
-    return sum(line.startswith("[ ]") for line in plan.splitlines())
+    lines = (re.match(r"\[([X ])\]\s+(\S+)", line) for line in told.splitlines())
+    return {found[2]: found[1] == "X" for found in lines if found}
+
+
+def refuse_newer(work: Work, present: Iterable[tuple[Any, ...]], plan: dict[str, bool] | None, version: str) -> None:
+    """Raise DatabaseTooNew when migrations were applied that come after all that this image knows.
+
+    Older ones that are unknown are nothing to fear: MAAS replaces long histories by a single migration now and then.
+    """
+    newest: dict[str, int] = {}
+    for name in plan or ():
+        app, _, migration = name.partition(".")
+        newest[app] = max(newest.get(app, 0), _number(migration))
+    unknown = [
+        f"{app}.{name}"
+        for app, name, *_ in present
+        if app in newest and f"{app}.{name}" not in (plan or ()) and _number(name) > newest[app]
+    ]
+    if unknown:
+        tell(work.paths, "schema", f"the database is newer than this image (MAAS {version})")
+        raise DatabaseTooNew(
+            f"cannot use the database: it is newer than this image (MAAS {version}), which does not know "
+            f"{', '.join(unknown[:3])}{' and more' if len(unknown) > 3 else ''}; nothing was changed",
+            hint=f"run the newer image again, or restore a dump made before the upgrade (in {work.paths.backups}) "
+            "with the newer image and maas-init restore, then start this one",
+        )
+
+
+def _number(migration: str) -> int:
+    found = re.match(r"\d+", migration)
+    return int(found[0]) if found else 0
+
+
+class DatabaseTooNew(MaasInitError):
+    """MAAS cannot go back to an older schema."""
+
+    exit_code = ExitCode.BAD_SETTINGS
 
 
 class Progress:

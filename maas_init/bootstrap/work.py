@@ -35,7 +35,7 @@ class Maas:
         stdin: str = "",
         environ: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] = lambda _: None,
-        within: float = 600.0,
+        silent_within: float = 600.0,
     ) -> str:
         """Run a command of `django` (the region's) or `provisioningserver`; return what it printed.
 
@@ -44,7 +44,7 @@ class Maas:
         argv = (self.python, "-m", module, *arguments)
         environ = self._environment() | dict(environ or {})
         try:
-            return commands.run(*argv, stdin=stdin, environ=environ, on_line=on_line, within=within)
+            return commands.run(*argv, stdin=stdin, environ=environ, on_line=on_line, silent_within=silent_within)
         except CommandFailed as failure:
             # A traceback may show any value. The first line is our own command line, which never holds a secret.
             first, *rest = str(failure).split("\n")

@@ -164,8 +164,9 @@ class Manager:
             if not info.process.alive:
                 state.health = Health()
                 state.exit, state.exit_status = _ending(info), info.exit_status
-                if state.service.oneshot and info.exit_status:
-                    state.exit += f" ({publish.progress(self.where)})"
+                told = publish.progress(self.where)
+                if state.service.oneshot and info.exit_status and told:
+                    state.exit += f" ({told})"
                 self._count_failure(state, info, now)
             state.process, state.pid, state.started, state.since = info.process, info.pid, info.started, now
         if name in self._busy or self.stopping:
@@ -264,8 +265,11 @@ class Manager:
 
         While something is being done with it, once more afterwards: its configuration may have changed meanwhile.
         """
+        state = self.states[name]
         if name in self._busy:
             self._again.add(name)
+        elif state.service.oneshot and not state.process.active:
+            self._do(name, self._start)  # it ended well, so nobody else would start it
         else:
             self._do(name, self._stop)
 
