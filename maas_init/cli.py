@@ -75,11 +75,11 @@ def _do(chosen: argparse.Namespace, where: Paths) -> int:
         if chosen.verb == "restore":
             from . import restore
 
-            restore.run(settings, where, chosen.dump) if chosen.dump else restore.show(where)
+            restore.run(settings.region(), where, chosen.dump) if chosen.dump else restore.show(where)
         elif chosen.verb == "postgresql":
             from . import postgresql
 
-            postgresql.serve(settings, where)
+            postgresql.serve(settings.region(), where)
         elif chosen.verb == "bootstrap":
             from . import bootstrap
 

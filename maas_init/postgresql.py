@@ -19,7 +19,7 @@ from typing import NoReturn
 from . import commands, files, log
 from .errors import MaasInitError
 from .paths import Paths
-from .settings import SUPERUSER, Settings
+from .settings import SUPERUSER, RegionSettings
 
 IDENT_MAP = "maas-init"
 
@@ -36,7 +36,7 @@ LOCAL = """\
 """
 
 
-def serve(settings: Settings, paths: Paths, *, lock_within: float = 10.0) -> NoReturn:
+def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) -> NoReturn:
     """Prepare the data directory and become the server, in the foreground, on a Unix socket only.
 
     A server that is still ending gets `lock_within` seconds.
@@ -143,7 +143,7 @@ def _create(bin_directory: Path, data: Path) -> None:
     log.info("postgresql.created", data=data, seconds=time.monotonic() - began)
 
 
-def configuration(settings: Settings, paths: Paths) -> str:
+def configuration(settings: RegionSettings, paths: Paths) -> str:
     """Return postgresql.conf: what differs from PostgreSQL's own defaults, and what initdb would have chosen.
 
     ALTER SYSTEM and the file local.conf beside the data directories override it.

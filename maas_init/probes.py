@@ -11,7 +11,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import psutil
 from . import database, files
 from .health import Result
 from .paths import Paths
-from .settings import Database, Settings
+from .settings import Database, MaasUrl, Settings
 from .unixhttp import UnixConnection
 
 
@@ -51,8 +51,9 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "http": answer,
         "ntp": ntp,
         "peer": peer,
-        "postgres": lambda question: postgres(settings.database, where, question.within),
-        "postgres-server": lambda question: postgres_server(settings.database, where, question.within),
+        "postgres": lambda question: postgres(settings.region().database, where, question.within),
+        "postgres-server": lambda question: postgres_server(settings.region().database, where, question.within),
+        "regions": lambda question: regions(settings.region_urls, question.within),
         "tcp": tcp,
         "writable": writable,
     }
@@ -124,6 +125,22 @@ def answer(question: Question) -> str:
     if wanted not in ("any", str(status)):
         raise ProbeFailed(f"HTTP status {status} instead of {wanted}")
     return f"HTTP status {status}"
+
+
+def regions(urls: Iterable[MaasUrl], within: float) -> str:
+    """One of these regions tells racks where to connect; of an https one only the port is tried."""
+    failures = []
+    for url in urls:
+        try:
+            if url.text.startswith("https:"):
+                socket.create_connection((url.host, url.port), within).close()
+            else:
+                answer(Question((f"{url.text}/rpc/", "200"), within, 0))
+        except (OSError, http.client.HTTPException, ProbeFailed) as failure:
+            failures.append(f"{url.text}: {failure}")
+        else:
+            return f"{url.text} answers"
+    raise ProbeFailed("; ".join(failures))
 
 
 def dns(question: Question) -> str:

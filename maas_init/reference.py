@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from .settings import VARIABLES
+from .settings import RACK_ALONE, VARIABLES, Variable
 
 
 def settings() -> str:
     """Return docs/reference/settings.md."""
-    rows = [
-        f"| `{each.name}` | {'**required**' if each.required else f'`{each.default}`' if each.default else ''} | "
-        f"{each.meaning} Give {each.hint}. |"
-        for each in VARIABLES
-    ]
+    rows = [f"| `{each.name}` | {_default(each)} | {each.meaning} Give {each.hint}. |" for each in VARIABLES]
     return "\n".join(
         [
             "# Settings",
@@ -28,3 +24,9 @@ def settings() -> str:
             "",
         ]
     )
+
+
+def _default(variable: Variable) -> str:
+    if not variable.required:
+        return f"`{variable.default}`" if variable.default else ""
+    return "**required** of a rack alone" if variable.required == RACK_ALONE else "**required** with a region"

@@ -21,7 +21,7 @@ from .bootstrap import backup
 from .database import Connection
 from .errors import CommandFailed, MaasInitError
 from .paths import Paths
-from .settings import Settings
+from .settings import RegionSettings
 
 LATEST = "latest"
 RENAME_WITHIN = 30.0
@@ -39,7 +39,7 @@ def show(where: Paths) -> None:
         sys.stdout.write("\nrestore one with: maas-init restore latest, or maas-init restore FILE\n")
 
 
-def run(settings: Settings, where: Paths, which: str) -> None:
+def run(settings: RegionSettings, where: Paths, which: str) -> None:
     """Restore the dump `which`: latest, the name of one in the directory of dumps, or a path.
 
     What uses the database is stopped meanwhile and started afterwards; a dump of an older MAAS is upgraded then.
@@ -90,7 +90,7 @@ def _users(where: Paths) -> list[str]:
     return [name for name in services if needs(name) and services[name]["process"] and services[name]["desired"]["on"]]
 
 
-def _replace(settings: Settings, where: Paths, file: Path) -> None:
+def _replace(settings: RegionSettings, where: Paths, file: Path) -> None:
     wanted = settings.database
     fresh = f"{wanted.name}_restored"
     try:

@@ -27,6 +27,7 @@ PROBES = {
     "peer": 1,
     "postgres": 0,
     "postgres-server": 0,
+    "regions": 0,
     "tcp": 2,
     "writable": None,
 }

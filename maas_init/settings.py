@@ -164,6 +164,13 @@ def _maas_url(text: str) -> MaasUrl:
     return MaasUrl(text=text.rstrip("/"), host=host, port=port)
 
 
+def _maas_urls(text: str) -> tuple[MaasUrl, ...]:
+    urls = tuple(_maas_url(word) for word in text.replace(",", " ").split())
+    if not urls:
+        raise ValueError("holds no URL")
+    return urls
+
+
 def _forwarders(text: str) -> tuple[str, ...]:
     if text.lower() == "none":
         return ()
@@ -211,11 +218,30 @@ class Variable:
     hint: str
     """Completes "give ...": what a good value looks like, with an example."""
     default: str = ""
-    required: bool = False
+    required: tuple[str, ...] = ()
+    """The roles that cannot do without it."""
     secret: bool = False
 
 
+WITH_REGION = ("region+rack", "region")
+RACK_ALONE = ("rack",)
+ROLES = (*WITH_REGION, *RACK_ALONE)
+
+
+def _role(text: str) -> str:
+    if text not in ROLES:
+        raise ValueError("is not a role of MAAS")
+    return text
+
+
 VARIABLES = (
+    Variable(
+        "MAAS_ROLE",
+        _role,
+        "What this container is: a region controller, a rack controller, or both.",
+        " or ".join(ROLES),
+        default="region+rack",
+    ),
     Variable(
         "POSTGRES_HOST",
         _database_host,
@@ -243,7 +269,7 @@ VARIABLES = (
         _database_password,
         "The owner's password.",
         f'one line of printable characters, at most {LONGEST_SECRET}, without " and \\',
-        required=True,
+        required=WITH_REGION,
         secret=True,
     ),
     Variable(
@@ -251,7 +277,7 @@ VARIABLES = (
         _maas_url,
         "The address at which people, machines and racks reach MAAS.",
         "the address of this host as machines see it, for example http://192.168.1.100:5240/MAAS",
-        required=True,
+        required=WITH_REGION,
     ),
     Variable(
         "MAAS_ADMIN_USERNAME",
@@ -265,7 +291,7 @@ VARIABLES = (
         _secret,
         "The first administrator's password; used when the account is created.",
         f"one line of printable characters, at most {LONGEST_SECRET}",
-        required=True,
+        required=WITH_REGION,
         secret=True,
     ),
     Variable(
@@ -273,13 +299,21 @@ VARIABLES = (
         _email,
         "The first administrator's e-mail address.",
         "an address such as admin@example.com",
-        required=True,
+        required=WITH_REGION,
+    ),
+    Variable(
+        "MAAS_REGION_URLS",
+        _maas_urls,
+        "The regions that a rack controller without one of its own connects to.",
+        "one or more addresses separated by spaces, for example http://192.168.1.100:5240/MAAS",
+        required=RACK_ALONE,
     ),
     Variable(
         "MAAS_REGION_SECRET",
         _shared_secret,
-        "The secret that region and rack controllers share; MAAS makes one if it is not set.",
+        "The secret that region and rack controllers share; a region makes one if it is not set.",
         "32 to 128 hexadecimal digits, for example from: openssl rand -hex 16",
+        required=RACK_ALONE,
         secret=True,
     ),
     Variable(
@@ -353,44 +387,51 @@ class Database:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the operator told us; see VARIABLES for the meaning of each."""
+    """What every container is told; all that a rack controller needs. See VARIABLES for the meaning of each."""
 
-    database: Database
-    maas_url: MaasUrl
-    admin_username: str
-    admin_password: Secret
-    admin_email: str
+    role: str
+    region_urls: tuple[MaasUrl, ...]
     region_secret: Secret | None
-    dns_forwarders: tuple[str, ...]
-    boot_images_auto_import: bool
     debug: bool
-    database_attempts: int
-    database_interval: float
-    migration_timeout: float
-    backup: str
     log_format: str
 
-    @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    @property
+    def roles(self) -> frozenset[str]:
+        """The parts of MAAS that run here: region, rack or both."""
+        return frozenset(self.role.split("+"))
+
+    def region(self) -> RegionSettings:
+        """Return what the region is told. Raises SettingsError when there is none in this container."""
+        if isinstance(self, RegionSettings):
+            return self
+        raise SettingsError(
+            "cannot do that here: this container is a rack controller alone",
+            hint="do it where MAAS_ROLE is region+rack or region",
+        )
+
+    @staticmethod
+    def from_environ(environ: Mapping[str, str]) -> Settings:
         """Parse `environ`.
 
         Raises SettingsError that names every problem, with the shape of what was found (never a secret's value),
         what is wanted and what to do.
         """
         found, problems = values(environ)
-        return cls.from_values(found, problems)
+        return Settings.from_values(found, problems)
 
-    @classmethod
-    def from_values(cls, raw: Mapping[str, str], problems: Sequence[Problem] = ()) -> Settings:
+    @staticmethod
+    def from_values(raw: Mapping[str, str], problems: Sequence[Problem] = ()) -> Settings:
         """Parse the texts of the variables that are set; `problems` are those already found (see `values`)."""
         parsed: dict[str, Any] = {}
         told = {problem.name.removesuffix("_FILE") for problem in problems}
         problems = list(problems)
+        role = raw.get("MAAS_ROLE", "")
+        role = role if role in ROLES else WITH_REGION[0]
         for variable in VARIABLES:
             text = raw.get(variable.name) or variable.default
             if not text:
                 parsed[variable.name] = None
-                if variable.required and variable.name not in told:
+                if role in variable.required and variable.name not in told:
                     problems.append(Problem(variable.name, "is not set", variable.hint))
                 continue
             try:
@@ -399,7 +440,17 @@ class Settings:
                 problems.append(Problem(variable.name, f"{_shape(variable, text)} {reason}", variable.hint))
         if problems:
             raise SettingsError(_told(problems))
-        return cls(
+        common = {
+            "role": parsed["MAAS_ROLE"],
+            "region_urls": parsed["MAAS_REGION_URLS"] or (),
+            "region_secret": parsed["MAAS_REGION_SECRET"],
+            "debug": parsed["MAAS_DEBUG"],
+            "log_format": parsed["MAAS_INIT_LOG_FORMAT"],
+        }
+        if parsed["MAAS_ROLE"] in RACK_ALONE:
+            return Settings(**common)
+        return RegionSettings(
+            **common,
             database=Database(
                 host=parsed["POSTGRES_HOST"],
                 port=parsed["POSTGRES_PORT"],
@@ -411,19 +462,16 @@ class Settings:
             admin_username=parsed["MAAS_ADMIN_USERNAME"],
             admin_password=parsed["MAAS_ADMIN_PASSWORD"],
             admin_email=parsed["MAAS_ADMIN_EMAIL"],
-            region_secret=parsed["MAAS_REGION_SECRET"],
             dns_forwarders=parsed["MAAS_DNS_FORWARDER"],
             boot_images_auto_import=parsed["MAAS_BOOT_IMAGES_AUTO_IMPORT"],
-            debug=parsed["MAAS_DEBUG"],
             database_attempts=parsed["MAAS_INIT_DATABASE_ATTEMPTS"],
             database_interval=parsed["MAAS_INIT_DATABASE_INTERVAL"],
             migration_timeout=parsed["MAAS_INIT_MIGRATION_TIMEOUT"],
             backup=parsed["MAAS_INIT_BACKUP"],
-            log_format=parsed["MAAS_INIT_LOG_FORMAT"],
         )
 
-    @classmethod
-    def load(cls, file: Path) -> Settings:
+    @staticmethod
+    def load(file: Path) -> Settings:
         """Read what PID 1 wrote for bootstrap and the listener.
 
         Raises SettingsError when the file is missing or not ours.
@@ -432,12 +480,29 @@ class Settings:
             found = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
                 raise ValueError("it is not an object of texts")
-            return cls.from_values(found)
+            return Settings.from_values(found)
         except (OSError, ValueError) as error:
             raise SettingsError(
                 f"cannot read the settings of this container from {file}: {error}",
                 hint="the file is written by maas-init run at start; run this inside a running container",
             ) from error
+
+
+@dataclass(frozen=True)
+class RegionSettings(Settings):
+    """What a container with a region controller is told besides."""
+
+    database: Database
+    maas_url: MaasUrl
+    admin_username: str
+    admin_password: Secret
+    admin_email: str
+    dns_forwarders: tuple[str, ...]
+    boot_images_auto_import: bool
+    database_attempts: int
+    database_interval: float
+    migration_timeout: float
+    backup: str
 
 
 def values(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:

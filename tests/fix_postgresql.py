@@ -19,7 +19,7 @@ import structlog  # noqa: F401
 from maas_init import database, postgresql
 from maas_init.database import CannotUse, Connection
 from maas_init.paths import Paths
-from maas_init.settings import Settings
+from maas_init.settings import RegionSettings, Settings
 
 REQUIRED = {
     "POSTGRES_HOST": "embedded",
@@ -35,8 +35,8 @@ SERVER_USER = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid
 """PostgreSQL refuses to run as root, and the tests may."""
 
 
-def settings(**environ: str) -> Settings:
-    return Settings.from_environ(REQUIRED | environ)
+def settings(**environ: str) -> RegionSettings:
+    return Settings.from_environ(REQUIRED | environ).region()
 
 
 def until(assertion: Callable[[], bool], within: float = 15.0) -> None:
@@ -73,7 +73,7 @@ class Server:
         self.paths.at("/usr/lib/postgresql").symlink_to("/usr/lib/postgresql")
         self.pid = 0
 
-    def spawn(self, wanted: Settings, user: int = SERVER_USER, lock_within: float = 10.0) -> int:
+    def spawn(self, wanted: RegionSettings, user: int = SERVER_USER, lock_within: float = 10.0) -> int:
         """Start the program and return its process id at once."""
         pid = os.fork()
         if pid == 0:
@@ -93,7 +93,7 @@ class Server:
                 os._exit(status)
         return pid
 
-    def start(self, wanted: Settings | None = None) -> float:
+    def start(self, wanted: RegionSettings | None = None) -> float:
         """Start the server and wait until it answers; return how many seconds that took."""
         began = time.monotonic()
         self.pid = self.spawn(wanted or settings())

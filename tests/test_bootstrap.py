@@ -537,7 +537,7 @@ def killed_at(deployment: Deployment, step: str) -> None:
 
 @pytest.mark.process
 def test_being_killed_at_the_beginning_of_every_step_loses_and_doubles_nothing(deployment: Deployment) -> None:
-    for step, _ in bootstrap.STEPS:
+    for step, _ in bootstrap.REGION_STEPS:
         killed_at(deployment, step)
     killed_at(deployment, "done")
     assert deployment.start() == []

@@ -56,14 +56,14 @@ def web(root: Path) -> Paths:
 
 
 def test_nginx_accepts_its_frame(web: Paths) -> None:
-    file = http.nginx_conf(web)
+    file = http.nginx_conf(web, with_region=True)
     file.path.write_text(file.text)
     told = judge("nginx", "-t", "-e", "stderr", "-c", file.path)
     assert "warn" not in told, told
 
 
 def test_nginx_accepts_its_frame_with_a_site_of_maas(web: Paths) -> None:
-    file = http.nginx_conf(web)
+    file = http.nginx_conf(web, with_region=True)
     file.path.write_text(file.text)
     site = f"""\
         upstream regiond-webapp {{
@@ -85,7 +85,7 @@ def test_nginx_accepts_its_frame_with_a_site_of_maas(web: Paths) -> None:
 
 
 def test_nginx_writes_only_where_our_user_may() -> None:
-    text = http.nginx_conf(Paths()).text
+    text = http.nginx_conf(Paths(), with_region=True).text
     assert "\nuser " not in text
     for temporary in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"):
         assert f"{temporary}_temp_path /var/lib/maas/http/" in text
@@ -93,6 +93,10 @@ def test_nginx_writes_only_where_our_user_may() -> None:
     assert "/var/log/nginx" not in text
     assert "include /var/lib/maas/http/*.nginx.conf;" in text
     assert "listen unix:/run/maas-init/http/alive.sock;" in text, "the probe asks there"
+
+
+def test_rack_alone_leaves_the_region_s_port_alone() -> None:
+    assert "5240" not in http.nginx_conf(Paths(), with_region=False).text
 
 
 def test_probe_of_nginx_asks_where_nginx_listens() -> None:
@@ -146,7 +150,7 @@ def test_supervisord_accepts_its_configuration_with_all_our_services(root: Path)
     for file in OURS.glob("*.conf"):
         (root / file.name).write_text(file.read_text().replace("/var/log/maas/", f"{root}/"))
     settings = Settings.from_environ(REQUIRED)
-    catalogue = services.read(root, roles=configure.ROLES, environment=configure.service_environment(settings))
+    catalogue = services.read(root, roles=settings.roles, environment=configure.service_environment(settings))
     conf = supervisord.supervisord_conf(where, catalogue, "console")
     conf.path.write_text(conf.text)
     options = ServerOptions()
@@ -191,7 +195,7 @@ def test_settings_for_the_others_are_for_this_user_only_and_whole(root: Path) ->
     file = Paths(root).settings
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["POSTGRES_PASSWORD"] == "p% '$x 😀"
-    assert Settings.load(file).database.password.reveal() == "p% '$x 😀"
+    assert Settings.load(file).region().database.password.reveal() == "p% '$x 😀"
 
 
 def test_settings_from_files_are_written_as_values(root: Path) -> None:
@@ -199,7 +203,7 @@ def test_settings_from_files_are_written_as_values(root: Path) -> None:
     secret.write_text("from a file\n")
     everything(root, POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE=str(secret))
     secret.unlink()
-    assert Settings.load(Paths(root).settings).database.password.reveal() == "from a file"
+    assert Settings.load(Paths(root).settings).region().database.password.reveal() == "from a file"
 
 
 def test_no_other_file_holds_a_secret(root: Path) -> None:

@@ -26,7 +26,7 @@ def test_readme_and_example_name_every_setting_people_need() -> None:
         if not variable.name.startswith("MAAS_INIT_"):
             assert f"`{variable.name}`" in readme
             assert variable.name in example
-        assert variable.required == (f"| `{variable.name}` | **required** |" in readme)
+        assert bool(variable.required) == (f"| `{variable.name}` | **required** " in readme)
 
 
 def test_services_page_has_every_key_and_every_probe() -> None:

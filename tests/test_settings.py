@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maas_init.errors import ExitCode, SettingsError
-from maas_init.settings import LONGEST_SECRET, VARIABLES, Secret, Settings, values
+from maas_init.settings import LONGEST_SECRET, VARIABLES, RegionSettings, Secret, Settings, values
 
 PASSWORD = "a password nobody may see"
 NAMES = [variable.name for variable in VARIABLES]
 SECRET_NAMES = [variable.name for variable in VARIABLES if variable.secret]
 PLAIN_NAMES = [variable.name for variable in VARIABLES if not variable.secret]
-REQUIRED_NAMES = [variable.name for variable in VARIABLES if variable.required]
+REQUIRED_NAMES = [variable.name for variable in VARIABLES if "region" in variable.required]
 
 
-def settings(**environ: str) -> Settings:
-    return Settings.from_environ(REQUIRED | environ)
+def settings(**environ: str) -> RegionSettings:
+    return Settings.from_environ(REQUIRED | environ).region()
 
 
 def problem(**environ: str) -> str:
@@ -35,7 +35,9 @@ def problem(**environ: str) -> str:
 
 def test_defaults_are_those_of_the_documentation() -> None:
     environ = {name: REQUIRED[name] for name in REQUIRED_NAMES}
-    found = Settings.from_environ(environ)
+    found = Settings.from_environ(environ).region()
+    assert found.role == "region+rack"
+    assert found.roles == {"region", "rack"}
     assert (found.database.host, found.database.port) == ("postgres", 5432)
     assert (found.database.name, found.database.user) == ("maasdb", "maas")
     assert found.admin_username == "admin"
@@ -48,6 +50,28 @@ def test_defaults_are_those_of_the_documentation() -> None:
 
 def test_required_variables_are_those_of_the_documentation() -> None:
     assert set(REQUIRED_NAMES) == {"POSTGRES_PASSWORD", "MAAS_URL", "MAAS_ADMIN_PASSWORD", "MAAS_ADMIN_EMAIL"}
+
+
+RACK = {
+    "MAAS_ROLE": "rack",
+    "MAAS_REGION_URLS": "http://a:5240/MAAS, http://b:5240/MAAS/",
+    "MAAS_REGION_SECRET": "ab" * 16,
+}
+
+
+def test_rack_alone_needs_its_regions_and_their_secret_and_nothing_else() -> None:
+    found = Settings.from_environ(RACK)
+    assert not isinstance(found, RegionSettings)
+    assert found.roles == {"rack"}
+    assert [url.text for url in found.region_urls] == ["http://a:5240/MAAS", "http://b:5240/MAAS"]
+    with pytest.raises(SettingsError, match="a rack controller alone"):
+        found.region()
+    with pytest.raises(SettingsError) as failure:
+        Settings.from_environ({"MAAS_ROLE": "rack"})
+    told = str(failure.value)
+    assert "cannot start: 2 settings need attention" in told
+    assert "MAAS_REGION_URLS is not set" in told
+    assert "MAAS_REGION_SECRET is not set" in told
 
 
 def test_word_embedded_means_a_database_of_our_own() -> None:
@@ -171,6 +195,8 @@ MALFORMED = {
     "MAAS_BOOT_IMAGES_AUTO_IMPORT": ["maybe", "2", "tru", "yes\n", "да", "true " * 2000],
     "MAAS_DEBUG": ["maybe", "-1", "yes please", "debug"],
     "MAAS_INIT_DATABASE_ATTEMPTS": ["0", "-1", "1.5", "many", "1" * 7, "3\n"],
+    "MAAS_ROLE": ["Region", "rack+region", "region,rack", "both", "rack\n"],
+    "MAAS_REGION_URLS": ["maas", "http://a/MAAS b", "http://a/MAAS;b"],
     "MAAS_INIT_MIGRATION_TIMEOUT": ["-1", "soon", "1e9"],
     "MAAS_INIT_BACKUP": ["on", "never", "AUTO", "auto off"],
     "MAAS_INIT_LOG_FORMAT": ["JSON", "text", "console json", "json\n"],
@@ -229,7 +255,7 @@ def test_nothing_set_names_everything_required() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_value_may_lie_in_a_file(name: str, tmp_path: Path) -> None:
-    example = next(v.default for v in VARIABLES if v.name == name) or REQUIRED.get(name) or "ab" * 16
+    example = next(v.default for v in VARIABLES if v.name == name) or (REQUIRED | RACK)[name]
     file = tmp_path / "value"
     file.write_text(f"{example}\n")
     assert settings(**{name: "", f"{name}_FILE": str(file)}) == settings(**{name: example})
@@ -353,7 +379,7 @@ near_misses = st.sampled_from([text for all_ in MALFORMED.values() for text in a
 @given(st.dictionaries(st.sampled_from(NAMES), texts | near_misses))
 def test_any_text_gives_settings_or_a_settings_error(environ: dict[str, str]) -> None:
     try:
-        found = Settings.from_environ(REQUIRED | environ)
+        found = settings(**environ)
     except SettingsError as error:
         told = str(error)
         assert told.startswith("cannot start: ")

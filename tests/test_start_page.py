@@ -148,7 +148,7 @@ class Front:
         for directory in ("/run/maas-init/http", "/var/lib/maas/http", "/etc/nginx"):
             where.at(directory).mkdir(parents=True)
         shutil.copy("/etc/nginx/mime.types", where.at("/etc/nginx/mime.types"))
-        for file in web.files(where):
+        for file in web.files(where, with_region=True):
             file.path.parent.mkdir(parents=True, exist_ok=True)
             file.path.write_text(file.text.replace("5240", str(port)))
         conf = where.run / "http/nginx.conf"

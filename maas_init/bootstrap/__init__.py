@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
+from typing import TypeVar
 
 import psycopg
 
 from .. import database, log
 from ..errors import MaasInitError
 from ..paths import Paths
-from ..settings import Settings
+from ..settings import RegionSettings, Settings
 from . import admin, configuration, dns, reach, region, schema
-from .work import PYTHON, Maas, Work, tell
+from .work import PYTHON, Maas, RegionWork, Work, tell
 
-STEPS: tuple[tuple[str, Callable[[Work], bool]], ...] = (
+REGION_STEPS: tuple[tuple[str, Callable[[RegionWork], bool]], ...] = (
     ("configuration", configuration.write),
     ("dns", dns.set_up),
     ("schema", schema.upgrade),
@@ -30,9 +31,18 @@ STEPS: tuple[tuple[str, Callable[[Work], bool]], ...] = (
 )
 """In this order, after the database answers. Each returns whether it changed anything."""
 
+RACK_STEPS: tuple[tuple[str, Callable[[Work], bool]], ...] = (
+    ("configuration", configuration.write),
+    ("dns", dns.set_up),
+    ("secret", region.seed_secret),
+)
+"""What a rack controller without a region needs."""
+
+AnyWork = TypeVar("AnyWork", bound=Work)
+
 
 def run(settings: Settings, paths: Paths, *, python: str = PYTHON) -> None:
-    """Wait for PostgreSQL, then take every step.
+    """Take every step that this container's role has; a region waits for PostgreSQL before.
 
     `python` is the interpreter that has MAAS's modules.
 
@@ -44,14 +54,13 @@ def run(settings: Settings, paths: Paths, *, python: str = PYTHON) -> None:
     # As maas-region does: what its commands create is for MAAS's group and nobody else.
     umask = os.umask(0o007)
     maas = Maas(settings, paths, python)
-    changed = []
     try:
-        with reach.database(settings, paths) as connection:
-            reach.turn(connection, paths)
-            for name, step in STEPS:
-                tell(paths, name, f"checking {name}")
-                if step(Work(settings, paths, maas, connection)):
-                    changed.append(name)
+        if isinstance(settings, RegionSettings):
+            with reach.database(settings, paths) as connection:
+                reach.turn(connection, paths)
+                changed = _take(REGION_STEPS, RegionWork(settings, paths, maas, connection))
+        else:
+            changed = _take(RACK_STEPS, Work(settings, paths, maas))
     except psycopg.OperationalError as error:
         # It was there: that is no reason to end the container, and the next attempt waits for it again.
         raise MaasInitError(f"lost the database half-way: {database.classify(str(error))[1]}") from error
@@ -63,6 +72,16 @@ def run(settings: Settings, paths: Paths, *, python: str = PYTHON) -> None:
         logger.info("bootstrap.finished", changed=",".join(changed), seconds=time.monotonic() - began)
     else:
         logger.info("bootstrap.finished", changed="nothing to do", seconds=time.monotonic() - began)
+
+
+def _take(steps: Iterable[tuple[str, Callable[[AnyWork], bool]]], work: AnyWork) -> list[str]:
+    """Take the steps; return the names of those that changed anything."""
+    changed = []
+    for name, step in steps:
+        tell(work.paths, name, f"checking {name}")
+        if step(work):
+            changed.append(name)
+    return changed
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .. import log
 from ..errors import CommandFailed, MaasInitError
-from .work import Work, tell
+from .work import RegionWork, tell
 
 
-def create(work: Work) -> bool:
+def create(work: RegionWork) -> bool:
     """Create the administrator unless a user of that name exists; return whether one was created.
 
     An existing one keeps its password: people change it in MAAS.

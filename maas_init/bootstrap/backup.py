@@ -11,7 +11,7 @@ from .. import commands, log
 from .. import database as postgres
 from ..errors import CommandFailed, MaasInitError
 from ..paths import Paths
-from ..settings import Settings
+from ..settings import RegionSettings
 from .work import tell
 
 KEPT = 3
@@ -24,7 +24,7 @@ TELL_EVERY = 0.5
 """Seconds between two writes of the progress file."""
 
 
-def make(settings: Settings, paths: Paths, version: str) -> Path | None:
+def make(settings: RegionSettings, paths: Paths, version: str) -> Path | None:
     """Dump the database and return the file; None where the settings allow to go on without.
 
     `version` is that of the MAAS which is about to upgrade it.
@@ -61,7 +61,7 @@ def dumps(paths: Paths) -> list[Path]:
     return sorted(paths.backups.glob("*.dump"), key=lambda file: file.stat().st_mtime, reverse=True)
 
 
-def dump(settings: Settings, paths: Paths, file: Path) -> None:
+def dump(settings: RegionSettings, paths: Paths, file: Path) -> None:
     """Write a dump that only this user may read, whole or not at all. Raises CommandFailed."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in file.parent.glob(".*.part"):  # of a dump that was cut off
@@ -85,7 +85,7 @@ def dump(settings: Settings, paths: Paths, file: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def tool(settings: Settings, paths: Paths, name: str, *arguments: str) -> None:
+def tool(settings: RegionSettings, paths: Paths, name: str, *arguments: str) -> None:
     """Run one of PostgreSQL's programs as MAAS's user and tell how many tables it has come to.
 
     Raises CommandFailed, also when it makes no progress.
@@ -117,7 +117,7 @@ def _program(paths: Paths, name: str) -> Path:
     return max(found, key=lambda path: int(path.parts[-3]))
 
 
-def place(settings: Settings, paths: Paths, name: str) -> list[str]:
+def place(settings: RegionSettings, paths: Paths, name: str) -> list[str]:
     """Return the options that lead PostgreSQL's programs to the database of this name."""
     wanted = settings.database
     return [

@@ -12,7 +12,7 @@ import yaml
 from .. import database, files, log
 from ..errors import MaasInitError
 from ..paths import Paths
-from ..settings import Settings
+from ..settings import RegionSettings, Settings
 from .work import Work
 
 OWN_REGION = "http://localhost:5240/MAAS"
@@ -21,20 +21,22 @@ public address may not lead back inside, and the agent would look there for Temp
 
 
 def write(work: Work) -> bool:
-    """Bring both files up to date; return whether one changed. Raises MaasInitError when one is not YAML."""
-    regiond, rackd = work.paths.regiond_conf, work.paths.rackd_conf
-    region_wanted = for_region(work.settings, work.paths, load(regiond))
+    """Bring this role's files up to date; return whether one changed. Raises MaasInitError when one is not YAML."""
+    settings, paths = work.settings, work.paths
+    wanted: dict[Path, dict[str, Any]] = {}
+    if isinstance(settings, RegionSettings):
+        wanted[paths.regiond_conf] = for_region(settings, paths, load(paths.regiond_conf))
+    if "rack" in settings.roles:
+        wanted[paths.rackd_conf] = for_rack(settings)
     changed = [
-        path
-        for path, wanted in ((regiond, region_wanted), (rackd, for_rack(work.settings)))
-        if files.write(path, merged(_read(path), load(path), wanted), mode=0o640)
+        path for path, keys in wanted.items() if files.write(path, merged(_read(path), load(path), keys), mode=0o640)
     ]
     for path in changed:
         log.bound(phase="bootstrap").info("configuration.written", path=os.fspath(path))
     return bool(changed)
 
 
-def for_region(settings: Settings, paths: Paths, present: Mapping[str, Any]) -> dict[str, Any]:
+def for_region(settings: RegionSettings, paths: Paths, present: Mapping[str, Any]) -> dict[str, Any]:
     """Return our keys of regiond.conf, given what it holds.
 
     When MAAS has moved the database credentials to Vault it leaves them blank in the file, and takes their presence
@@ -58,7 +60,8 @@ def for_region(settings: Settings, paths: Paths, present: Mapping[str, Any]) -> 
 
 def for_rack(settings: Settings) -> dict[str, Any]:
     """Return our keys of rackd.conf."""
-    return {"maas_url": [OWN_REGION], "debug": settings.debug}
+    own = isinstance(settings, RegionSettings)
+    return {"maas_url": [OWN_REGION] if own else [url.text for url in settings.region_urls], "debug": settings.debug}
 
 
 def uses_vault(present: Mapping[str, Any]) -> bool:

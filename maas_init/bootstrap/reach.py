@@ -10,7 +10,7 @@ from .. import database as postgres
 from .. import log
 from ..database import CannotUse, Cause, Connection
 from ..paths import Paths
-from ..settings import Database, Settings
+from ..settings import Database, RegionSettings
 from .work import tell
 
 LOCK = 0x6D6161732D696E69
@@ -20,7 +20,7 @@ TELL_EVERY = 10
 """Attempts between two log lines about the same cause."""
 
 
-def database(settings: Settings, paths: Paths) -> Connection:
+def database(settings: RegionSettings, paths: Paths) -> Connection:
     """Return a connection to a database that MAAS can use.
 
     Raises CannotUse with the last cause after `database_attempts`.
@@ -48,7 +48,7 @@ def database(settings: Settings, paths: Paths) -> Connection:
     raise AssertionError("settings allow no attempt")
 
 
-def _connect(settings: Settings, paths: Paths) -> Connection:
+def _connect(settings: RegionSettings, paths: Paths) -> Connection:
     wanted = settings.database
     if wanted.embedded:
         _make_missing(wanted, paths)

@@ -14,9 +14,9 @@ from typing import Any
 
 from .. import files, log
 from ..database import Connection
-from ..settings import Settings
+from ..settings import RegionSettings
 from . import journal
-from .work import Work, tell
+from .work import RegionWork, Work, tell
 
 CODE = """
 import json, sys
@@ -31,9 +31,9 @@ for name, value in wanted["secrets"].items():
 """Given to Django's shell; the values come on standard input, because an argument list is public."""
 
 
-def apply(work: Work) -> bool:
+def apply(work: RegionWork) -> bool:
     """Set what the environment asks for and did not at the last start; return whether anything was set."""
-    seeded = _seed_secret(work)
+    seeded = seed_secret(work)
     identity = deployment(work.connection)
     last = journal.read(work.paths).get("settings", {})
     known = last.get("applied", {}) if last.get("deployment") == identity else {}
@@ -53,7 +53,7 @@ def apply(work: Work) -> bool:
     return True
 
 
-def config_wanted(settings: Settings) -> dict[str, Any]:
+def config_wanted(settings: RegionSettings) -> dict[str, Any]:
     """Return values of MAAS's configuration by its own names."""
     return {
         "upstream_dns": " ".join(settings.dns_forwarders),
@@ -61,7 +61,7 @@ def config_wanted(settings: Settings) -> dict[str, Any]:
     }
 
 
-def secrets_wanted(settings: Settings) -> dict[str, str]:
+def secrets_wanted(settings: RegionSettings) -> dict[str, str]:
     """Return values for MAAS's secret store by its own names."""
     return {"rpc-shared": settings.region_secret.reveal()} if settings.region_secret else {}
 
@@ -78,10 +78,10 @@ def deployment(connection: Connection) -> str:
     return journal.digest(row)
 
 
-def _seed_secret(work: Work) -> bool:
+def seed_secret(work: Work) -> bool:
     """Write the file from which the rack controller reads the secret; return whether it changed.
 
-    The region writes the same at its start, but a rack controller that starts first would keep an old one.
+    A region writes the same at its start, but a rack controller that starts first would keep an old one.
     """
     if work.settings.region_secret is None:
         return False

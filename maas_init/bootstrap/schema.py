@@ -14,9 +14,9 @@ from .. import files, log
 from ..database import Connection
 from ..errors import CommandFailed, ExitCode, MaasInitError
 from ..paths import Paths
-from ..settings import Settings
+from ..settings import RegionSettings
 from . import backup, configuration, journal
-from .work import Work, tell
+from .work import RegionWork, tell
 
 TELL_EVERY = 0.5
 """Seconds between two writes of the progress file."""
@@ -25,7 +25,7 @@ LOG_EVERY = 10.0
 """Seconds between two log lines about progress."""
 
 
-def upgrade(work: Work) -> bool:
+def upgrade(work: RegionWork) -> bool:
     """Run dbupgrade unless the journal holds the fingerprint of what the database and the image hold.
 
     It also renews triggers, views and Temporal's tables, so a new version of MAAS runs it even without migrations.
@@ -78,7 +78,7 @@ def fingerprint(version: str, present: Iterable[tuple[Any, ...]]) -> str:
     return journal.digest([version, [list(row) for row in present]])
 
 
-def _plan(work: Work) -> dict[str, bool] | None:
+def _plan(work: RegionWork) -> dict[str, bool] | None:
     """Return every migration that the image knows and whether it is applied; None when Django cannot say."""
     try:
         told = work.maas.run("django", "showmigrations", "--plan")
@@ -90,7 +90,9 @@ def _plan(work: Work) -> dict[str, bool] | None:
     return {found[2]: found[1] == "X" for found in lines if found}
 
 
-def refuse_newer(work: Work, present: Iterable[tuple[Any, ...]], plan: dict[str, bool] | None, version: str) -> None:
+def refuse_newer(
+    work: RegionWork, present: Iterable[tuple[Any, ...]], plan: dict[str, bool] | None, version: str
+) -> None:
     """Raise DatabaseTooNew when migrations were applied that come after all that this image knows.
 
     Older ones that are unknown are nothing to fear: MAAS replaces long histories by a single migration now and then.
@@ -153,7 +155,7 @@ class Progress:
 
 
 @contextmanager
-def private_environment(settings: Settings, paths: Paths) -> Iterator[dict[str, str]]:
+def private_environment(settings: RegionSettings, paths: Paths) -> Iterator[dict[str, str]]:
     """Yield an environment in which dbupgrade reaches the database without knowing the password.
 
     What Django knows, dbupgrade puts on temporal-sql-tool's command line, where every process can read it. So it gets

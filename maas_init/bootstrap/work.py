@@ -14,7 +14,7 @@ from .. import commands, files
 from ..database import Connection
 from ..errors import CommandFailed
 from ..paths import Paths
-from ..settings import Settings
+from ..settings import RegionSettings, Settings
 
 PYTHON = "/usr/bin/python3"
 """The distribution's interpreter, which sees MAAS's modules; ours does not."""
@@ -60,7 +60,9 @@ class Maas:
         }
 
     def _secrets(self) -> list[str]:
-        secrets = [self.settings.database.password, self.settings.admin_password, self.settings.region_secret]
+        secrets = [self.settings.region_secret]
+        if isinstance(self.settings, RegionSettings):
+            secrets += [self.settings.database.password, self.settings.admin_password]
         return [secret.reveal() for secret in secrets if secret is not None]
 
 
@@ -85,6 +87,13 @@ class Work:
     settings: Settings
     paths: Paths
     maas: Maas
+
+
+@dataclass(frozen=True)
+class RegionWork(Work):
+    """What a step needs that prepares a region."""
+
+    settings: RegionSettings
     connection: Connection
 
 

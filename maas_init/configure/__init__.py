@@ -7,11 +7,9 @@ from pathlib import Path
 
 from .. import files, log, services
 from ..paths import Paths
-from ..settings import Settings, values
+from ..settings import RegionSettings, Settings, values
 from . import http, ntp, proxy, supervisord, syslog
 from .file import ConfigFile
-
-ROLES = ("region", "rack")
 
 
 def everything(settings: Settings, where: Paths, environ: Mapping[str, str], service_files: Path) -> None:
@@ -19,12 +17,12 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
 
     Raises ServiceFileError when a service file cannot be used.
     """
-    catalogue = services.read(service_files, roles=ROLES, environment=service_environment(settings))
+    catalogue = services.read(service_files, roles=settings.roles, environment=service_environment(settings))
     # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
     files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
     planned = [
         supervisord.supervisord_conf(where, catalogue, settings.log_format),
-        *http.files(where),
+        *http.files(where, with_region="region" in settings.roles),
         *ntp.chrony_conf(where),
         proxy.squid_conf(where),
         syslog.rsyslog_conf(where),
@@ -34,7 +32,8 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
 
 def service_environment(settings: Settings) -> dict[str, str]:
     """Return what `condition_environment` in a service file may ask for."""
-    return {"POSTGRES_HOST": settings.database.host}
+    host = settings.database.host if isinstance(settings, RegionSettings) else ""
+    return {"POSTGRES_HOST": host, "MAAS_ROLE": settings.role}
 
 
 def write(planned: Iterable[ConfigFile]) -> None:

@@ -14,14 +14,29 @@ from ..paths import Paths
 from .file import ConfigFile
 
 
-def files(where: Paths) -> Iterator[ConfigFile]:
+def files(where: Paths, *, with_region: bool) -> Iterator[ConfigFile]:
     """Yield nginx's main configuration and the first start page; the health listener writes the later ones."""
-    yield nginx_conf(where)
+    yield nginx_conf(where, with_region=with_region)
     for name, text in start_page.pages(start_page.FIRST).items():
         yield ConfigFile(where.start_page / name, text)
 
 
-def nginx_conf(where: Paths) -> ConfigFile:
+START_PAGE = """
+    # Of the sites on a port the first is the default: this one gives way the moment MAAS writes its own.
+    server {
+        listen [::]:5240;
+        listen 5240;
+        server_name start-page.invalid;
+        location / {
+            return 503;
+        }
+        location /maas-init/ {
+        }
+    }
+"""
+
+
+def nginx_conf(where: Paths, *, with_region: bool) -> ConfigFile:
     """Return nginx's main configuration. The sites log their requests to syslog themselves."""
     maas = where.maas_data / "http"
     ours = where.run / "http"
@@ -78,19 +93,8 @@ def nginx_conf(where: Paths) -> ConfigFile:
                 error_page 502 503 504 =503 $start_page;
 
                 include {maas}/*.nginx.conf;
-
-                # Of the sites on a port the first is the default: this one gives way the moment MAAS writes its own.
-                server {{
-                    listen [::]:5240;
-                    listen 5240;
-                    server_name start-page.invalid;
-                    location / {{
-                        return 503;
-                    }}
-                    location /{where.start_page.name}/ {{
-                    }}
-                }}
-            }}
             """
-        ),
+        )
+        + (START_PAGE if with_region else "")
+        + "}\n",
     )

@@ -11,7 +11,7 @@ import asyncio
 from pathlib import Path
 
 from .. import services
-from ..configure import ROLES, service_environment
+from ..configure import service_environment
 from ..paths import Paths
 from ..settings import Settings
 from . import events, pebble
@@ -21,7 +21,7 @@ from .manager import Manager
 def run(settings: Settings, where: Paths, service_files: Path) -> None:
     """Listen until supervisord ends or everything is stopped."""
     protocol = events.take_stdout()
-    catalogue = services.read(service_files, roles=ROLES, environment=service_environment(settings))
+    catalogue = services.read(service_files, roles=settings.roles, environment=service_environment(settings))
     asyncio.run(_live(Manager(catalogue, settings, where), protocol, where))
 
 

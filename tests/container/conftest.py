@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -32,8 +32,9 @@ def new(image: str, network: str) -> Iterator[Run]:
     """Make containers of the image; they are removed at the end of the module."""
     made: list[Container] = []
 
-    def make(*options: str, **settings: str) -> Container:
-        container = Container(image, network, docker.SETTINGS | settings, options)
+    def make(*options: str, only: Mapping[str, str] | None = None, **settings: str) -> Container:
+        """`settings` come on top of those of any container, `only` in their place."""
+        container = Container(image, network, docker.SETTINGS | settings if only is None else dict(only), options)
         made.append(container)
         return container
 
