@@ -103,9 +103,11 @@ ARG MAAS_PACKAGES=ppa
 
 COPY --from=source /out/ /etc/apt/
 COPY packages/ /tmp/packages/
+COPY supervisord.conf.d/units.sha256 /tmp/
 
 # Never the metapackage `maas`: it brings a database of its own. Local packages are installed without the network
 # when all they depend on is there already.
+# The units and sudoers files they bring must be those that supervisord.conf.d/ was written for.
 # Afterwards: what the packages generated here must not be shared by every container (DNS keys, empty
 # configuration files); the volumes' packaged content is kept for volumes that begin empty; and whatever runs as
 # `maas` instead of as root gets what it writes to.
@@ -126,9 +128,12 @@ RUN set -eu; \
         exit 1 ;; \
     esac; \
     dpkg --status maas-region-api maas-rack-controller > /dev/null; \
+    units=/tmp/units.sha256; \
+    if [ -f /tmp/packages/units.sha256 ]; then units=/tmp/packages/units.sha256; fi; \
+    /tmp/packages/check-units "$units"; \
     chmod 0755 /etc/sudoers.d; \
     chmod 0444 /etc/sudoers.d/99-maas-*; \
-    rm -rf /tmp/packages /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt \
+    rm -rf /tmp/packages /tmp/units.sha256 /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt \
         /var/log/dpkg.log /etc/bind/maas/* /etc/bind/rndc.key /etc/bind/*.options.[0-9]* \
         /etc/maas/regiond.conf /etc/maas/rackd.conf /var/lib/bind/maas/* /run/lock/maas*; \
     cd /; \
