@@ -95,6 +95,8 @@ class Desired:
     reason: str
     at: float
     """Seconds since the epoch, for people."""
+    moment: float = 0.0
+    """The same in seconds of CLOCK_MONOTONIC, which nobody sets: tells which of two wishes came later."""
 
 
 @dataclass

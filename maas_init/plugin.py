@@ -8,22 +8,55 @@ supervisord polls, it wakes at once.
 When a service's main process dies, supervisord forgets the rest of it: nginx's workers keep the ports, and its
 replacement cannot have them. systemd ends the whole control group; every service of supervisord has a process group.
 
+What an operator asks of supervisord is done there before anybody else knows. From a process that stopped nobody could
+tell who wanted it, so it is noted where it is said: whoever calls supervisord's own methods, as supervisorctl does, is
+an operator; the health listener has methods of its own, and they give way to what an operator asked later.
+
 What the services print is the business of output.py. Nothing of supervisord's files is changed.
 
-Loaded by `[rpcinterface:maas_init] supervisor.rpcinterface_factory = maas_init.plugin:make`.
+Loaded by `[rpcinterface:supervisor] supervisor.rpcinterface_factory = maas_init.plugin:operators` and
+`[rpcinterface:maas_init] supervisor.rpcinterface_factory = maas_init.plugin:make`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
+import time
 from typing import Any
 
 from supervisor import events
+from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import SupervisorStates
 
 from . import output
+
+
+@functools.cache  # a reload of supervisord makes us again in the same process
+def _let_children_hear_signals() -> None:
+    """See to it that a service which is stopped in the moment of its start ends.
+
+    Between fork and exec a child has supervisord's handlers, which only note the signal: it would start, deaf to the
+    stop, and be killed when the time for stopping is over.
+    """
+    mask: set[int] = set()
+
+    def before() -> None:
+        mask.update(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def in_child() -> None:
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=in_child)
 
 
 class Wakeup:
@@ -83,14 +116,64 @@ def _end_what_is_left(event: Any) -> None:
             os.killpg(leader, signal.SIGKILL)
 
 
-class NoMethods:
-    """supervisord wants an object with XML-RPC methods; we have none to offer."""
+# What operators ask.
+
+ASKED: dict[str, tuple[bool, float]] = {}
+"""What an operator asked last of a service: to run or not, and when (CLOCK_MONOTONIC, which all processes share)."""
 
 
-def make(supervisord: Any, log_format: str = "console") -> NoMethods:
+class Operators(SupervisorNamespaceRPCInterface):  # type: ignore[misc]  # it has no types
+    """supervisord's own methods; what comes here is noted, whether it has an effect or not."""
+
+    def startProcess(self, name: str, wait: bool = True) -> Any:  # noqa: N802 - supervisord's name
+        self._note(name, on=True)
+        return super().startProcess(name, wait)
+
+    def stopProcess(self, name: str, wait: bool = True) -> Any:  # noqa: N802
+        self._note(name, on=False)
+        return super().stopProcess(name, wait)
+
+    def getProcessInfo(self, name: str) -> Any:  # noqa: N802
+        """Tell also what was asked: to run or not, and when; nothing when nobody did."""
+        info = super().getProcessInfo(name)
+        return info | {"asked": ASKED.get(info["name"], ())}
+
+    def _note(self, name: str, *, on: bool) -> None:
+        _, process = self._getGroupAndProcess(name)
+        if process is not None:  # not a whole group: of that, each comes here by itself
+            ASKED[process.config.name] = on, time.monotonic()
+            events.notify(events.RemoteCommunicationEvent("asked", process.config.name))
+
+
+class Listener:
+    """The health listener's methods: they act on a wish, and do nothing once an operator wished otherwise."""
+
+    def __init__(self, supervisord: Any) -> None:
+        self._stock = SupervisorNamespaceRPCInterface(supervisord)
+
+    def start(self, name: str, wished: float) -> bool:
+        """Start a process as was wished at that time; return whether that still holds."""
+        return self._holds(name, wished, on=True) and bool(self._stock.startProcess(name, False))
+
+    def stop(self, name: str, wished: float) -> bool:
+        """Stop a process as was wished at that time; return whether that still holds."""
+        return self._holds(name, wished, on=False) and bool(self._stock.stopProcess(name, False))
+
+    def _holds(self, name: str, wished: float, *, on: bool) -> bool:
+        asked_on, asked_at = ASKED.get(name, (on, wished))
+        return asked_on is on or asked_at <= wished
+
+
+def operators(supervisord: Any) -> Operators:
+    """Entry point for supervisord, in place of its own."""
+    return Operators(supervisord)
+
+
+def make(supervisord: Any, log_format: str = "console") -> Listener:
     """Entry point for supervisord; `log_format` is one of loglines.FORMATS."""
     Wakeup(supervisord)
+    _let_children_hear_signals()
     output.take(supervisord, log_format)
     for ended in (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent, events.ProcessStateBackoffEvent):
         events.subscribe(ended, _end_what_is_left)
-    return NoMethods()
+    return Listener(supervisord)

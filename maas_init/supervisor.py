@@ -25,6 +25,15 @@ class SupervisorError(MaasInitError):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What somebody asked of supervisord itself, with supervisorctl for example (plugin.py)."""
+
+    on: bool
+    moment: float
+    """When, in seconds of CLOCK_MONOTONIC."""
+
+
+@dataclass(frozen=True)
 class ProcessInfo:
     """What supervisord knows of one program."""
 
@@ -35,9 +44,13 @@ class ProcessInfo:
     exit_status: int
     """How it last ended; -1 for any signal."""
     spawn_error: str
+    asked: Asked | None
+    """What an operator asked of it last."""
 
 
-class _Transport(xmlrpc.client.Transport):
+class UnixTransport(xmlrpc.client.Transport):
+    """XML-RPC over a Unix socket."""
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
@@ -52,7 +65,7 @@ class Supervisor:
     """The supervisord that listens on `path`; safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
-        self._transport = _Transport(path)
+        self._transport = UnixTransport(path)
         self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=self._transport)
         self._lock = threading.Lock()
 
@@ -60,7 +73,7 @@ class Supervisor:
         try:
             with self._lock:
                 try:
-                    return getattr(self._proxy.supervisor, method)(*arguments)
+                    return getattr(self._proxy, method)(*arguments)
                 finally:
                     # supervisord closes idle connections at moments of its own choosing.
                     self._transport.close()
@@ -81,23 +94,30 @@ class Supervisor:
                 started=found["start"],
                 exit_status=found["exitstatus"],
                 spawn_error=found["spawnerr"],
+                asked=Asked(*found["asked"]) if found["asked"] else None,
             )
-            for found in self._call("getAllProcessInfo")
+            for found in self._call("supervisor.getAllProcessInfo")
         }
 
-    def start(self, name: str) -> None:
-        """Start a program, if it does not run, and return at once."""
-        self._call("startProcess", name, False, fine=(ALREADY_STARTED, SPAWN_ERROR))
+    def start(self, name: str, wished: float) -> None:
+        """Start a program, if it does not run, and return at once.
 
-    def stop(self, name: str) -> None:
-        """Ask a program to stop, if it runs, and return at once; supervisord kills it when its time is over."""
-        self._call("stopProcess", name, False, fine=(NOT_RUNNING,))
+        `wished` is when that was wished (CLOCK_MONOTONIC): when an operator wished otherwise since, nothing happens.
+        """
+        self._call("maas_init.start", name, wished, fine=(ALREADY_STARTED, SPAWN_ERROR))
+
+    def stop(self, name: str, wished: float) -> bool:
+        """Ask a program to stop, if it runs, and return at once; supervisord kills it when its time is over.
+
+        `wished` as for `start`; return whether it was still wished.
+        """
+        return self._call("maas_init.stop", name, wished, fine=(NOT_RUNNING,)) is not False
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a program's main process."""
         # A plain number: on Python 3.10 the text of a signal.Signals is its name.
-        self._call("signalProcess", name, str(int(number)))
+        self._call("supervisor.signalProcess", name, str(int(number)))
 
     def shutdown(self) -> None:
         """Stop everything and end."""
-        self._call("shutdown")
+        self._call("supervisor.shutdown")

@@ -118,7 +118,7 @@ class Container:
             f"""\
             [eventlistener:health]
             command = {MAAS_INIT} listen
-            events = PROCESS_STATE,SUPERVISOR_STATE_CHANGE
+            events = PROCESS_STATE,SUPERVISOR_STATE_CHANGE,REMOTE_COMMUNICATION
             buffer_size = 1000
             priority = 1
             startsecs = 0
@@ -322,6 +322,11 @@ class Container:
         """Run a command among the container's processes, as `docker exec` does."""
         command = ["nsenter", f"--target={self.init}", "--pid", "--mount", *argv]
         return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def beside(self, *argv: str) -> subprocess.Popen[str]:
+        """Start a command among the container's processes, to be talked with."""
+        command = ["nsenter", f"--target={self.init}", "--pid", "--mount", *argv]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, method: str, path: str, payload: object = None) -> tuple[int, dict[str, Any]]:
         """Send one request over the Pebble socket; return the HTTP status and the JSON of the answer."""

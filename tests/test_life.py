@@ -85,7 +85,7 @@ def test_status_file_describes_the_container_and_every_service(shared: Container
         *("requires", "desired", "check"),
     }
     assert (alpha["level"], alpha["critical"], alpha["process"], alpha["check"]) == ("ready", True, "RUNNING", None)
-    assert alpha["desired"].keys() == {"on", "owner", "reason", "at"}
+    assert alpha["desired"].keys() == {"on", "owner", "reason", "at", "moment"}
     assert (alpha["desired"]["on"], alpha["desired"]["owner"]) == (True, "init")
     assert status["services"]["orphans"]["level"] == "off"
 

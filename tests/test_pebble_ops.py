@@ -248,13 +248,18 @@ def test_aborted_stop_ends_with_the_service_running(shared: Container, client: C
 
 def test_abort_does_not_overrule_who_asked_later(shared: Container, client: Client) -> None:
     first = client.start_services(["waiting"], timeout=0)
-    client.stop_services(["waiting"])
     client.start_services(["waiting"], timeout=0)
     client.abort_change(first)
     assert shared.of("waiting")["desired"]["on"] is True
     for change in client.get_changes(service="waiting"):
         client.abort_change(change.id)
     client.stop_services(["waiting"])
+
+
+def test_change_ends_when_somebody_wants_the_opposite(client: Client) -> None:
+    first = client.start_services(["waiting"], timeout=0)
+    client.stop_services(["waiting"])
+    assert "wants it off (stop asked over the Pebble API)" in str(client.wait_change(first).err)
 
 
 def test_autostart_starts_what_is_part_of_the_container_and_can_run(client: Client) -> None:

@@ -22,8 +22,15 @@ from maas_init.supervisor import ProcessInfo, Supervisor
 pytestmark = pytest.mark.process
 
 PLUGIN = """
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = maas_init.plugin:operators
 [rpcinterface:maas_init]
 supervisor.rpcinterface_factory = maas_init.plugin:make
+"""
+
+STOCK = """
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
 
@@ -43,8 +50,8 @@ class Supervisord:
                 logfile = {self.log}
                 pidfile = {self.root}/pid
                 childlogdir = {self.root}
-                [rpcinterface:supervisor]
-                supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+                [supervisorctl]
+                serverurl = unix://{self.root}/sock
                 """
             )
             + plugin
@@ -62,6 +69,9 @@ class Supervisord:
         """Return the process id of a program that runs, or 0."""
         info = self.info(name)
         return info.pid if info.process is Process.RUNNING else 0
+
+    def supervisorctl(self, *argv: str) -> None:
+        subprocess.run([PROGRAMS / "supervisorctl", "-c", self.root / "conf", *argv], capture_output=True, check=True)
 
     def reload(self) -> None:
         """Let it read its configuration anew and start everything again."""
@@ -100,7 +110,7 @@ def started(request: pytest.FixtureRequest) -> Iterator[Supervisord]:
 @pytest.fixture
 def stock() -> Iterator[Supervisord]:
     """The same without our part."""
-    mine = Supervisord(SLEEPER, plugin="")
+    mine = Supervisord(SLEEPER, plugin=STOCK)
     yield mine
     mine.close()
 
@@ -212,3 +222,31 @@ def test_children_do_not_inherit_the_pipe(started: Supervisord) -> None:
     until(lambda: told.exists() and told.read_text())
     # Standard input, output, error, and the directory that ls reads.
     assert told.read_text().split() == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("started", [program("sleeper", "/bin/sleep 1000", stopwaitsecs=1000)], indirect=True)
+def test_stop_in_the_moment_of_the_start_is_not_lost(started: Supervisord) -> None:
+    for _ in range(100):
+        started.rpc.start("sleeper", time.monotonic())
+        started.rpc.stop("sleeper", time.monotonic())
+        until(lambda: started.info("sleeper").process is Process.STOPPED)
+
+
+@ONE
+def test_listener_s_older_wish_gives_way_to_what_an_operator_asked(started: Supervisord) -> None:
+    until(lambda: started.running("sleeper"))
+    before = time.monotonic()
+    started.supervisorctl("stop", "sleeper")
+    asked = started.info("sleeper").asked
+    assert asked
+    assert not asked.on
+    assert asked.moment > before
+    started.rpc.start("sleeper", before)
+    assert started.info("sleeper").process is Process.STOPPED
+    started.supervisorctl("start", "all")
+    assert not started.rpc.stop("sleeper", before)
+    assert started.running("sleeper")
+    assert started.rpc.stop("sleeper", time.monotonic())
+    until(lambda: started.info("sleeper").process is Process.STOPPED)
+    started.rpc.start("sleeper", time.monotonic())
+    assert started.running("sleeper")

@@ -365,11 +365,12 @@ def test_enable_now_starts_and_disable_now_stops(works: Container) -> None:
 
 def test_what_was_stopped_stays_stopped(works: Container) -> None:
     assert say(works, "stop", "chrony").returncode == 0
-    assert works.of("ntp")["desired"] | {"at": 0} == {
+    assert works.of("ntp")["desired"] | {"at": 0, "moment": 0} == {
         "on": False,
         "owner": "operator",
         "reason": "stop asked over the Pebble API",
         "at": 0,
+        "moment": 0,
     }
     assert "Wanted: off by operator" in say(works, "status", "chrony").stdout
     before = works.pid("health")

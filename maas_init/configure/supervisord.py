@@ -32,7 +32,7 @@ def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> Con
             identifier = maas
 
             [rpcinterface:supervisor]
-            supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+            supervisor.rpcinterface_factory = maas_init.plugin:operators
 
             [rpcinterface:maas_init]
             supervisor.rpcinterface_factory = maas_init.plugin:make

@@ -173,8 +173,11 @@ class Changes:
             await manager.changed()
             if manager.is_busy(name):
                 continue
+            if state.desired.on is (action == "stop"):
+                wish = state.desired
+                return f"cannot {action} {name}: {wish.owner} wants it {'on' if wish.on else 'off'} ({wish.reason})"
             if action == "stop":
-                if not state.process.alive:
+                if not state.process.active:
                     return ""
             elif state.process is Process.RUNNING or (state.service.oneshot and state.exit_status == 0):
                 return ""

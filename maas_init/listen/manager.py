@@ -1,7 +1,8 @@
 """The manager: compares what should be with what is, and acts on the difference.
 
 It looks at supervisord's states and not at the order of its events: an event only says "look again". So nothing is
-lost when an event is, and what an operator does with supervisorctl is seen like anything else.
+lost when an event is. What an operator asks of supervisord itself stands among those states with its time (plugin.py),
+and of all wishes for a service the latest counts, in whatever order they are heard of.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ class Manager:
         self._look_at = 0.0
         self._busy: set[str] = set()
         self._again: set[str] = set()
-        self._off_seen: set[str] = set()
         self._wake = asyncio.Event()
-        self._looked = asyncio.Condition()
+        self._judged = asyncio.Event()
+        self._looks_begun = 0
+        self._looks_done = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
 
@@ -84,8 +86,9 @@ class Manager:
             if not self.stopping:
                 for decision in decide.decide(self.states, self.levels, uptime()):
                     self._act(decision)
-            async with self._looked:
-                self._looked.notify_all()
+            # Between judging and telling nobody else has a turn: who is told sees what was decided about his wish.
+            judged, self._judged = self._judged, asyncio.Event()
+            judged.set()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), JUDGE_EVERY)
 
@@ -104,12 +107,14 @@ class Manager:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY
+        self._looks_begun += 1
         try:
             found = await asyncio.to_thread(self._supervisor.processes)
         except SupervisorError as error:
             self._log.warning("supervisord.unreachable", reason=str(error))
             self._look_at = 0.0
             return
+        self._looks_done = self._looks_begun
         for name, state in self.states.items():
             if name in found:
                 self._note(state, found[name], now)
@@ -155,8 +160,6 @@ class Manager:
     # What supervisord shows.
 
     def _note(self, state: State, info: ProcessInfo, now: float) -> None:
-        name = state.service.name
-        ran = state.process.active
         if (info.process, info.pid, info.started) != (state.process, state.pid, state.started):
             if info.pid not in (0, state.pid):
                 state.restarts += bool(state.started)
@@ -169,14 +172,10 @@ class Manager:
                     state.exit += f" ({told})"
                 self._count_failure(state, info, now)
             state.process, state.pid, state.started, state.since = info.process, info.pid, info.started, now
-        if name in self._busy or self.stopping:
-            return
-        if state.desired.on and ran and info.process is Process.STOPPED and info.started:
-            self.want(name, on=False, owner="operator", reason="stopped with supervisorctl")
-        elif not state.desired.on and not info.process.active:
-            self._off_seen.add(name)
-        elif not state.desired.on and name in self._off_seen:
-            self.want(name, on=True, owner="operator", reason="started with supervisorctl")
+        asked = info.asked
+        if asked and asked.moment > state.desired.moment and not self.stopping:
+            reason = f"{'started' if asked.on else 'stopped'} with supervisorctl"
+            self.want(state.service.name, on=asked.on, owner="operator", reason=reason, moment=asked.moment)
 
     def _count_failure(self, state: State, info: ProcessInfo, now: float) -> None:
         badly = state.service.oneshot and info.process is Process.EXITED and info.exit_status != 0
@@ -191,25 +190,28 @@ class Manager:
 
     # What is wanted.
 
-    def want(self, name: str, *, on: bool, owner: str, reason: str) -> None:
-        """Record whether a service should run, who says so and why."""
+    def want(self, name: str, *, on: bool, owner: str, reason: str, moment: float = 0.0) -> None:
+        """Record whether a service should run, who says so, why, and at which moment if that was not now."""
         state = self.states[name]
         if state.desired.on != on or state.desired.owner != owner:
             self._log.info("service.wanted", service=name, on=on, owner=owner, reason=reason)
-        state.desired = Desired(on=on, owner=owner, reason=reason, at=time.time())
+        moment = moment or time.monotonic()
+        state.desired = Desired(on=on, owner=owner, reason=reason, at=time.time(), moment=moment)
         if on:
             # Whoever asks anew gets a try at once, whatever happened before.
             state.failed, state.retry_at = 0, 0.0
-        if on or state.process.active:
-            self._off_seen.discard(name)
-        else:
-            self._off_seen.add(name)
         self._wake.set()
 
     async def changed(self) -> None:
-        """Wait until the manager has looked again."""
-        async with self._looked:
-            await self._looked.wait()
+        """Wait until the manager has judged again."""
+        await self._judged.wait()
+
+    async def seen(self) -> None:
+        """Wait until the manager has judged what supervisord said when it was asked after this call."""
+        look = self._looks_begun + 1
+        self._look_again()
+        while self._looks_done < look:
+            await self.changed()
 
     # Acting.
 
@@ -239,25 +241,28 @@ class Manager:
                 await action(name)
             except SupervisorError as error:
                 self._failed(self.states[name], str(error), uptime())
-            finally:
-                self._busy.discard(name)
-                self._look_again()
-                if name in self._again:
-                    self._again.discard(name)
-                    self._do(name, self._stop)
+            # Whoever finds it no longer busy must not find it as it was before.
+            await self.seen()
+            self._busy.discard(name)
+            if name in self._again:
+                self._again.discard(name)
+                self._do(name, self._stop)
+            self._wake.set()
 
         self._spawn(act())
 
     async def _start(self, name: str) -> None:
         if not self.stopping:
-            await asyncio.to_thread(self._supervisor.start, name)
+            await asyncio.to_thread(self._supervisor.start, name, self.states[name].desired.moment)
 
     async def _stop(self, name: str) -> None:
         state = self.states[name]
         before = state.pid, state.started
-        await asyncio.to_thread(self._supervisor.stop, name)
+        # When the container stops, that is the latest wish.
+        wished = time.monotonic() if self.stopping else state.desired.moment
+        still_wished = await asyncio.to_thread(self._supervisor.stop, name, wished)
         # Somebody else may start it again before we look.
-        while state.process.active and (state.pid, state.started) == before:
+        while still_wished and state.process.active and (state.pid, state.started) == before:
             await self.changed()
 
     def restart(self, name: str) -> None:
@@ -322,8 +327,7 @@ class Manager:
     async def _stop_all(self) -> None:
         running = {name: asyncio.Event() for name, state in self.states.items() if not state.service.watched_only}
 
-        self._look_again()  # what was being started when this began must be stopped as well
-        await self.changed()
+        await self.seen()  # what was being started when this began must be stopped as well
 
         async def stop_after_dependants(name: str) -> None:
             for dependant in self._dependants(name):

@@ -113,6 +113,7 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
             "owner": state.desired.owner,
             "reason": state.desired.reason,
             "at": state.desired.at,
+            "moment": state.desired.moment,
         },
         "check": None
         if last is None
