@@ -79,6 +79,8 @@ class Service:
     """Stops with these and does not come back by itself (systemd's BindsTo=)."""
     condition_path_exists: tuple[str, ...] = ()
     condition_environment: tuple[tuple[str, str], ...] = ()
+    reloadable: bool = False
+    """Reads its configuration again on SIGHUP; most would end."""
     reloads: tuple[str, ...] = ()
     """These read their configuration again when it becomes ready."""
     critical: bool = False
@@ -161,7 +163,7 @@ def read_file(file: Path) -> list[Service]:
 KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
-    "start_within", "on_failure", "on_check_failure", "reloads",
+    "start_within", "on_failure", "on_check_failure", "reloadable", "reloads",
 }  # fmt: skip
 
 
@@ -220,6 +222,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         binds_to=words("binds_to"),
         condition_path_exists=words("condition_path_exists"),
         condition_environment=environment,
+        reloadable=choice("reloadable", "no", ("yes", "no")) == "yes",
         reloads=words("reloads"),
         critical=choice("critical", "no", ("yes", "no")) == "yes",
         check=Check(

@@ -25,9 +25,6 @@ STATES = {
 
 MARKS = {"active": "●", "failed": "\N{MULTIPLICATION SIGN}"}
 
-RELOADABLE = frozenset({"bind9", "http", "postgresql", "proxy", "syslog"})
-"""What reads its configuration again on SIGHUP; most others would end."""
-
 
 @dataclass(frozen=True)
 class Unit:
@@ -55,7 +52,7 @@ class Unit:
 
     @property
     def reloadable(self) -> bool:
-        return self.name in RELOADABLE
+        return bool(self.facts.get("reloadable"))
 
     @property
     def enabled(self) -> str:

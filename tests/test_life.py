@@ -76,6 +76,7 @@ def test_status_file_describes_the_container_and_every_service(shared: Container
             "because",
             "why",
             "critical",
+            "reloadable",
             "process",
             "pid",
             "since",

@@ -150,6 +150,7 @@ def test_change_can_be_waited_for(works: Container) -> None:
 
 def test_waiting_for_a_change_ends_at_its_timeout(works: Container) -> None:
     assert works.change("start", "stubborn")["status"] == "Done"
+    until(lambda: notes_of(works, "stubborn")[-1:] == ["started"])  # before, it is not stubborn yet
     _, answer = works.ask("POST", "/v1/services", {"action": "stop", "services": ["stubborn"]})
     message = refused(works.ask("GET", f"/v1/changes/{answer['change']}/wait?timeout=10ms"), 504)
     assert "timed out" in message

@@ -26,8 +26,8 @@ SINCE = r"since [A-Z][a-z]{2} \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+; [\w ]+ ago"
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Container]:
     box = Container()
-    box.service("bind9", critical="yes", unit="bind9", description="DNS server (named)")
-    box.service("http", critical="yes", unit="maas-http")
+    box.service("bind9", critical="yes", unit="bind9", reloadable="yes", description="DNS server (named)")
+    box.service("http", critical="yes", unit="maas-http", reloadable="yes")
     box.service("rackd", critical="yes", unit="maas-rackd")
     box.service("ntp", unit="chrony")
     box.service("plain")
@@ -37,7 +37,7 @@ def shared() -> Iterator[Container]:
     broken = {"command": "/bin/false", "startsecs": "1", "startretries": "0", "autorestart": "false"}
     box.service("broken", start="request", unit="maas-broken", program=broken)
     box.service("once", type="oneshot", program={"command": "/bin/true", "autorestart": "false"})
-    box.service("proxy", start="request", unit="maas-proxy", probed=True)
+    box.service("proxy", start="request", unit="maas-proxy", reloadable="yes", probed=True)
     box.start()
     try:
         until(lambda: box.all_("healthy"))
@@ -406,6 +406,18 @@ def test_maas_asks_through_sudo(works: Container, sudoers: str) -> None:
     done = sudo("--non-interactive", "systemctl", "stop", "bind9")
     assert done.returncode == 1
     assert done.stderr.startswith("sudo: ")
+
+
+def test_what_maas_s_daemons_run_speaks_for_maas_and_people_for_themselves(works: Container, sudoers: str) -> None:
+    daemon = works.root / "rackd"
+    daemon.write_text("#!/bin/sh\nsudo --non-interactive systemctl restart maas-rackd\nexit $?\n")
+    daemon.chmod(0o755)
+    variables = environ(works, MAAS_INIT_SUDOERS=sudoers)
+    inside = ("env", *(f"{name}={value}" for name, value in variables.items()))
+    assert works.inside(*inside, str(daemon)).returncode == 0
+    assert works.of("rackd")["desired"]["owner"] == "MAAS"
+    assert works.inside(*inside, "systemctl", "restart", "maas-rackd").returncode == 0
+    assert works.of("rackd")["desired"]["owner"] == "operator"
 
 
 # Without sense, and without a container.

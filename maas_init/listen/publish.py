@@ -102,6 +102,7 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
         "because": health.because(state, picture.levels),
         "why": health.explain(state, picture.levels),
         "critical": state.service.critical,
+        "reloadable": state.service.reloadable,
         "process": None if state.service.watched_only else state.process.value,
         "pid": state.pid or None,
         "since": round(state.since, 1),

@@ -193,12 +193,16 @@ def _error(refusal: Refused) -> Answer:
 
 
 def _who(writer: asyncio.StreamWriter) -> str:
-    """Return whose words these are: MAAS's own daemons, or somebody at the keyboard."""
+    """Return whose words these are: MAAS's own daemons and what they run, or somebody at the keyboard."""
     client: socket.socket = writer.get_extra_info("socket")
     credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid = struct.unpack("3i", credentials)[0]
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        while pid > 1:  # `sudo systemctl ...` is a child of the daemon that says it
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"/regiond" in command or b"/rackd" in command:
+                return "MAAS"
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
-        return "operator"
-    return "MAAS" if any(name in command for name in (b"/regiond", b"/rackd")) else "operator"
+        pass  # it has gone
+    return "operator"
