@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def prepare(where: Paths) -> Privileges:
             if (skeleton := where.at(f"{paths.SKELETON}/{volume.relative_to(where.root)}")).is_dir()
             for path in files.fill(skeleton, volume)
         ]
+        foreign = [path for volume in where.volumes for path in _foreign(volume)]
+    _take_over(foreign)
     log.info(
         "container.examined",
         uid=privileges.uid,
@@ -98,6 +101,40 @@ def _make(directory: Path, mode: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if directory.stat().st_uid == os.geteuid():
         directory.chmod(mode)
+
+
+NOT_SEARCHED = {"image-storage", "boot-resources", "postgresql", "backups"}
+"""Directories below volumes that hold much and nothing that MAAS replaces; PostgreSQL looks after its own."""
+
+LARGEST_TAKEN_OVER = 64 << 20
+
+
+def _foreign(directory: Path) -> Iterator[Path]:
+    """Yield the files below `directory` that belong to somebody else."""
+    for entry in os.scandir(directory):
+        status = entry.stat(follow_symlinks=False)
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name not in NOT_SEARCHED and os.access(entry.path, os.R_OK | os.X_OK):
+                yield from _foreign(Path(entry.path))
+        elif stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
+            yield Path(entry.path)
+
+
+def _take_over(foreign: list[Path]) -> None:
+    """Make what others left in the volumes our own: MAAS gives a file that it replaces back to its last owner.
+
+    That is refused to all but root, and one such file is enough to keep DHCP, the clock or nginx unconfigured.
+    """
+    left = [path for path in foreign if path.stat().st_size > LARGEST_TAKEN_OVER or not files.take_over(path)]
+    if len(foreign) > len(left):
+        log.info("files.taken_over", files=len(foreign) - len(left))
+    if left:
+        log.warning(
+            "files.foreign",
+            files=len(left),
+            examples=", ".join(map(str, left[:5])),
+            remedy=f"on the host: chown {os.geteuid()}:{os.getegid()} these files in the directory mounted there",
+        )
 
 
 def _sweep(where: Paths) -> int:

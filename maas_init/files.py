@@ -78,3 +78,18 @@ def fill(skeleton: Path, target: Path) -> list[Path]:
             shutil.copy2(source, destination, follow_symlinks=False)
         added.append(destination)
     return added
+
+
+def take_over(path: Path) -> bool:
+    """Make a file of somebody else's our own, by putting a copy in its place; return whether that could be done.
+
+    Who may write a directory may replace what is in it, whoever owns that.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        shutil.copy2(path, temporary)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        return False
+    return True
