@@ -5,10 +5,11 @@ Anything that is not a verb of ours is run as it is, so that `docker run IMAGE b
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import ExitCode, MaasInitError
@@ -39,18 +40,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run_as_is(arguments)
     where = Paths(Path(os.environ.get("MAAS_INIT_ROOT", "/")))
     try:
+        # Their options are systemd's.
         if arguments[:1] == ["systemctl"]:
             from . import systemctl
 
-            return systemctl.main(arguments[1:], where)  # its options are systemd's
+            return _quietly(systemctl.main, arguments[1:], where)
         if arguments[:1] == ["journalctl"]:
             from . import journalctl
 
-            return journalctl.main(arguments[1:], where)
+            return _quietly(journalctl.main, arguments[1:], where)
         return _do(_parser().parse_args(arguments or ["run"]), where)
     except MaasInitError as error:
         print(f"maas-init: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+
+
+def _quietly(command: Callable[[Sequence[str], Paths], int], arguments: Sequence[str], where: Paths) -> int:
+    """Return the command's exit code; Ctrl-C, and a reader that has seen enough, end it without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # ● is not in every character set
+    try:
+        code = command(arguments, where)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # `systemctl status bind9 | head -1`; what is left must not fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
 
 
 def _do(chosen: argparse.Namespace, where: Paths) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getopt
 import os
-import signal
 import sys
 import time
 from calendar import timegm
@@ -59,14 +58,7 @@ def main(argv: Sequence[str], where: Paths) -> int:
     if "--help" in options:
         sys.stdout.write(USAGE)
         return 0
-    try:
-        _show(_services(asked, where), options, where)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    _show(_services(asked, where), options, where)
     return 0
 
 

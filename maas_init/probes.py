@@ -6,6 +6,7 @@ exception.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import secrets
 import socket
@@ -53,6 +54,7 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "peer": peer,
         "postgres": lambda question: postgres(settings.region().database, where, question.within),
         "postgres-server": lambda question: postgres_server(settings.region().database, where, question.within),
+        "proxy": proxy,
         "regions": lambda question: regions(settings.region_urls, question.within),
         "tcp": tcp,
         "writable": writable,
@@ -125,6 +127,14 @@ def answer(question: Question) -> str:
     if wanted not in ("any", str(status)):
         raise ProbeFailed(f"HTTP status {status} instead of {wanted}")
     return f"HTTP status {status}"
+
+
+def proxy(question: Question) -> str:
+    """ADDRESS URL: a proxy answers a request for URL, whatever comes of it."""
+    address, url = question.arguments
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=question.within)) as connection:
+        connection.request("GET", url, headers={"User-Agent": "maas-init", "Connection": "close"})
+        return f"HTTP status {connection.getresponse().status} for {url}"
 
 
 def regions(urls: Iterable[MaasUrl], within: float) -> str:

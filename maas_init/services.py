@@ -26,6 +26,7 @@ PROBES = {
     "ntp": 1,
     "peer": 1,
     "postgres": 0,
+    "proxy": 2,
     "postgres-server": 0,
     "regions": 0,
     "tcp": 2,

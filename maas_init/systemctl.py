@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import getopt
-import io
 import json
-import os
 import signal
 import sys
 import time
@@ -91,21 +89,6 @@ class Asked:
 
 def main(argv: Sequence[str], where: Paths) -> int:
     """Do what systemctl would do; return its exit code. Raises MaasInitError when that cannot be told or asked."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # ● is not in every character set
-    try:
-        code = _run(argv, where)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # `systemctl status bind9 | head -1`; what is left must not fail once more when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    return code
-
-
-def _run(argv: Sequence[str], where: Paths) -> int:
     try:
         given, words = getopt.gnu_getopt(list(argv), SHORT, list(LONG))
     except getopt.GetoptError as error:

@@ -196,8 +196,8 @@ def test_pebble_s_clients_read_and_follow_logs(container: Container) -> None:
         talker(container, name)
     container.start()
     until(lambda: container.all_("healthy"))
-    assert "hello from one" in container.output
-    until(lambda: newest(container.paths, ["one", "two"], 1))
+    until(lambda: len(newest(container.paths, ["one", "two"], None)) == 2)
+    until(lambda: "one hello from one" in container.output)
 
     (line,) = lines(container, "?services=one")
     assert line.keys() == {"time", "service", "message"}

@@ -17,6 +17,7 @@ import pytest
 from maas_init import probes
 from maas_init.health import Result
 from maas_init.probes import Question
+from maas_init.settings import MaasUrl
 
 
 def ask(probe: probes.Probe, *arguments: str, within: float = 5.0, pid: int = 0) -> Result:
@@ -115,6 +116,48 @@ def test_http_speaks_to_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with serving(socketserver.UnixStreamServer(str(path), Answers)):
         assert ask(probes.answer, f"unix:{path}:/204", "204").ok
+
+
+class Proxy(Answers):
+    """Answers only who asks as a client of a proxy does."""
+
+    def do_GET(self) -> None:
+        self.path = "/200" if self.path.startswith("http://there/") else "/400"
+        super().do_GET()
+
+
+def test_proxy_is_asked_for_a_whole_url() -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), Proxy)
+    with serving(server):
+        told = ask(probes.proxy, f"127.0.0.1:{server.server_port}", "http://there/page")
+    assert (told.ok, told.detail) == (True, "HTTP status 200 for http://there/page")
+    assert not ask(probes.proxy, f"127.0.0.1:{free_port()}", "http://there/page").ok
+    with tcp_listener() as port:
+        assert not ask(probes.proxy, f"127.0.0.1:{port}", "http://there/page", within=0.1).ok
+
+
+class Region(Answers):
+    """Answers racks, and nobody else."""
+
+    def do_GET(self) -> None:
+        self.path = "/200" if self.path == "/MAAS/rpc/" else "/404"
+        super().do_GET()
+
+
+def test_one_region_of_several_is_enough() -> None:
+    def regions(*urls: str) -> Result:
+        wanted = [MaasUrl(url, "127.0.0.1", int(url.split(":")[2].split("/")[0])) for url in urls]
+        return ask(lambda question: probes.regions(wanted, question.within))
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Region)
+    absent = f"http://127.0.0.1:{free_port()}/MAAS"
+    with serving(server):
+        there = f"http://127.0.0.1:{server.server_port}/MAAS"
+        assert regions(absent, there).detail == f"{there} answers"
+        wrong = regions(absent, there.replace("MAAS", "other"))
+        assert "Connection refused" in wrong.detail and "HTTP status 404" in wrong.detail
+        assert regions(there.replace("http:", "https:")).ok, "only the port is tried"
+    assert not regions(absent).ok
 
 
 def test_http_does_not_wait_for_who_never_answers() -> None:

@@ -13,6 +13,9 @@ def squid_conf(where: Paths) -> ConfigFile:
         f"""\
 # Written by maas-init at start.
 include {where.maas_data}/maas-proxy.conf
-access_log stdio:/dev/stdout
+# Without the time, which every line gets, and without our own probe.
+logformat maas_init %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt
+acl maas_init browser ^maas-init$
+access_log stdio:/dev/stdout logformat=maas_init !maas_init
 """,
     )
