@@ -48,3 +48,9 @@ def test_status_and_exit_pages_have_every_level_and_code() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         assert target.startswith(("http://", "https://")) or (page.parent / target).exists(), target
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    for page in PAGES:
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+            assert f"def {name}(" in (ROOT / file).read_text(), name

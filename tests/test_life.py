@@ -145,6 +145,13 @@ def test_services_see_nothing_of_the_environment_but_what_they_need(shared: Cont
     assert f"PEBBLE={shared.paths.run}" in environ
 
 
+def test_directories_that_maas_does_not_make_itself_are_there(shared: Container) -> None:
+    for name in ("image-storage", "certificates", "http", "prometheus", "tftp_root", "dhcp", "rsyslog"):
+        assert (shared.paths.maas_data / name).is_dir(), name
+    for directory in ("/run/maas", "/run/lock", "/run/maas-dhcp", "/var/cache/maas", "/var/lib/bind/maas"):
+        assert shared.paths.at(directory).is_dir(), directory
+
+
 def test_services_start_with_a_clean_signal_mask(shared: Container) -> None:
     assert int(status_facts(shared.pid("supervisord"))["SigBlk"], 16) == 0
     # The toy blocks what it waits for; nothing else may be blocked or ignored on its behalf.

@@ -250,3 +250,27 @@ def test_listener_s_older_wish_gives_way_to_what_an_operator_asked(started: Supe
     until(lambda: started.info("sleeper").process is Process.STOPPED)
     started.rpc.start("sleeper", time.monotonic())
     assert started.running("sleeper")
+
+
+LEAVING = program("leaving", "/bin/sh -c '/bin/sleep 1000 & wait'")
+
+
+@pytest.mark.parametrize("started", [LEAVING], indirect=True)
+def test_what_a_dead_service_leaves_is_ended(started: Supervisord) -> None:
+    def members(group: int) -> list[int]:
+        pids = [int(directory.name) for directory in Path("/proc").glob("[0-9]*")]
+        return [pid for pid in pids if group_of(pid) == group]
+
+    before = until(lambda: started.running("leaving"))
+    until(lambda: len(members(before)) == 2)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: started.running("leaving") not in (0, before))
+    until(lambda: not members(before))
+
+
+def group_of(pid: int) -> int:
+    """Return a process's group; 0 when it has gone."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import shlex
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -360,3 +362,23 @@ def test_everything_of_ours_waits_for_the_first_steps(ours: Catalogue) -> None:
 
     for name in ("regiond", "apiserver", "temporal", "temporal-worker", "rackd", "bind9"):
         assert {"bootstrap", "postgresql", "volumes"} <= needs(name), name
+
+
+def program(name: str) -> configparser.SectionProxy:
+    """Return what supervisord reads of a service of ours."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    parser.read(OURS / f"{name}.conf")
+    return parser[f"program:{name}"]
+
+
+@pytest.mark.parametrize("name", ["regiond", "rackd"])
+def test_regiond_and_rackd_are_kept_off_uvloop(name: str) -> None:
+    assert 'PYTHONPATH="/usr/lib/maas-init/without-uvloop"' in program(name)["environment"].split(",")
+
+
+def test_rackd_forgets_the_dhcp_configuration_of_its_last_run(tmp_path: Path) -> None:
+    for left in ("dhcpd.sock", "dhcpd.conf", "dhcpd6.conf", "maas_id"):
+        (tmp_path / left).touch()
+    command = program("rackd")["command"].replace("/usr/sbin/rackd", "ls /var/lib/maas")
+    argv = shlex.split(command.replace("/var/lib/maas", str(tmp_path)))
+    assert subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout == "maas_id\n"

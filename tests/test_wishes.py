@@ -41,7 +41,7 @@ def box() -> Iterator[Container]:
     container = Container()
     container.service("contested", probed=True, check_threshold="1", on_check_failure="restart")
     container.service("stubborn", "stubborn", program={"stopwaitsecs": "1"})
-    container.service("broken", start="request", command="/nonexistent/daemon")
+    container.service("broken", start="request", command=f"{container.root}/daemon")
     container.answer("contested")
     container.start()
     try:
@@ -135,6 +135,14 @@ def test_operator_s_stop_in_the_middle_of_a_restart_is_not_lost(box: Container) 
     change = until(lambda: box.ask("GET", f"/v1/changes/{answer['change']}/wait?timeout=30s")[1]["result"])
     assert "operator wants it off (stopped with supervisorctl)" in change["err"]
     assert box.of("stubborn")["restarts"] == 0, "nothing revived it meanwhile"
+
+
+def test_failed_service_is_tried_at_once_when_it_is_asked_for_anew(box: Container) -> None:
+    box.change("start", "broken")
+    until(lambda: box.of("broken")["failed"] >= 3)  # the next try is 4 s away
+    (box.root / "daemon").symlink_to("/bin/cat")
+    assert box.change("start", "broken")["status"] == "Done"
+    assert box.of("broken")["failed"] == 0
 
 
 def test_operator_s_stop_of_what_waits_for_its_next_try_ends_the_trying(box: Container) -> None:
