@@ -24,6 +24,7 @@ VERBS = {
     "bootstrap": "make database and configuration ready for MAAS (supervisord runs this)",
     "listen": "start, probe and heal the services (supervisord runs this)",
     "postgresql": "run the embedded database (supervisord runs this)",
+    "tls": "hand the certificate for port 5443 to MAAS (supervisord runs this)",
     "status": "show how every service is; exit 0 when the container is healthy or degraded",
     "why": "explain the state of one service in a sentence",
     "systemctl": "ask for services in systemd's words (the image's systemctl is this)",
@@ -98,6 +99,10 @@ def _do(chosen: argparse.Namespace, where: Paths) -> int:
             from . import postgresql
 
             postgresql.serve(settings.region(), where)
+        elif chosen.verb == "tls":
+            from . import tls
+
+            tls.apply(settings.region(), where)
         elif chosen.verb == "bootstrap":
             from . import bootstrap
 

@@ -35,6 +35,15 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class Remedy:
+    """Run a one-shot again because a check does not answer."""
+
+    check: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Unbind:
     """What this service is bound to is gone: it stops and comes back only when asked."""
 
@@ -50,7 +59,7 @@ class Shutdown:
     reason: str
 
 
-Decision = Start | Stop | Restart | Unbind | Shutdown
+Decision = Start | Stop | Restart | Remedy | Unbind | Shutdown
 
 
 def decide(states: Mapping[str, State], found: Mapping[str, Level], now: float) -> Iterator[Decision]:
@@ -60,6 +69,10 @@ def decide(states: Mapping[str, State], found: Mapping[str, Level], now: float) 
             yield from _about(name, state, states, found, now)
         elif found[name] is Level.UNWELL and state.service.on_check_failure is Action.SHUTDOWN:
             yield Shutdown(ExitCode.CHECK_GAVE_UP, f"{name}: {_seen(state)}")
+        elif state.service.remedy and state.health.failures and now >= state.retry_at:
+            remedy = states[state.service.remedy]
+            if remedy.process is Process.EXITED and remedy.exit_status == 0:
+                yield Remedy(name, remedy.service.name, f"{name}: {_seen(state)}")
 
 
 def _about(

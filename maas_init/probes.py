@@ -18,10 +18,11 @@ from pathlib import Path
 
 import psutil
 
-from . import database, files
+from . import certificate, database, files
+from .errors import MaasInitError
 from .health import Result
 from .paths import Paths
-from .settings import Database, MaasUrl, Settings
+from .settings import Database, MaasUrl, Settings, Tls
 from .unixhttp import UnixConnection
 
 
@@ -47,6 +48,7 @@ Probe = Callable[[Question], str]
 def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
     """Return every probe by the name that service files use."""
     return {
+        "certificate": lambda _: in_use(settings.region().tls, where),
         "connect": connect,
         "dns": dns,
         "http": answer,
@@ -127,6 +129,14 @@ def answer(question: Question) -> str:
     if wanted not in ("any", str(status)):
         raise ProbeFailed(f"HTTP status {status} instead of {wanted}")
     return f"HTTP status {status}"
+
+
+def in_use(wanted: Tls | None, where: Paths) -> str:
+    """MAAS uses the certificate that the settings name, and it has not expired."""
+    try:
+        return certificate.watch(wanted, where)
+    except MaasInitError as error:
+        raise ProbeFailed(str(error)) from None
 
 
 def proxy(question: Question) -> str:

@@ -20,6 +20,7 @@ ROLES = frozenset({"region", "rack"})
 
 
 PROBES = {
+    "certificate": 0,
     "connect": 1,
     "dns": 3,
     "http": 2,
@@ -89,6 +90,8 @@ class Service:
     check: Check | None = None
     on_failure: Action = Action.RESTART
     on_check_failure: Action = Action.IGNORE
+    remedy: str = ""
+    """Of a check without a process: the one-shot that is run again when it does not answer."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def read_file(file: Path) -> list[Service]:
 KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
-    "start_within", "on_failure", "on_check_failure", "reloadable", "reloads",
+    "start_within", "on_failure", "on_check_failure", "reloadable", "reloads", "remedy",
 }  # fmt: skip
 
 
@@ -237,6 +240,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         if check
         else None,
         on_failure=Action(choice("on_failure", "restart", ("restart", "shutdown"))),
+        remedy=section.get("remedy", ""),
         on_check_failure=Action(choice("on_check_failure", "ignore", ("ignore", "restart", "shutdown"))),
     )
 
@@ -254,12 +258,13 @@ def _without_absent(service: Service, names: set[str]) -> Service:
         requires=tuple(name for name in service.requires if name in names),
         binds_to=tuple(name for name in service.binds_to if name in names),
         reloads=tuple(name for name in service.reloads if name in names),
+        remedy=service.remedy if service.remedy in names else "",
     )
 
 
 def _check_names(services: list[Service], origin: Mapping[str, Path]) -> None:
     for service in services:
-        for name in (*service.requires, *service.binds_to, *service.reloads):
+        for name in (*service.requires, *service.binds_to, *service.reloads, *filter(None, [service.remedy])):
             if name not in origin:
                 raise ServiceFileError(
                     f"cannot use {origin[service.name]}: {service.name} requires {name}, which no file describes",

@@ -193,6 +193,12 @@ def _backup(text: str) -> str:
     return text
 
 
+def _path(text: str) -> Path:
+    if not re.fullmatch(r"/[^\0-\x1f\x7f]{1,4000}", text):
+        raise ValueError("is not an absolute path")
+    return Path(text)
+
+
 def _log_format(text: str) -> str:
     if text not in FORMATS:
         raise ValueError("is not a form of the log")
@@ -330,6 +336,19 @@ VARIABLES = (
         "true or false",
         default="true",
     ),
+    Variable(
+        "MAAS_TLS_CERT_FILE",
+        _path,
+        "The certificate with which MAAS serves port 5443, in PEM form; a new file is used at once.",
+        "an absolute path, for example /run/secrets/maas.crt",
+    ),
+    Variable("MAAS_TLS_KEY_FILE", _path, "Its key.", "an absolute path, for example /run/secrets/maas.key"),
+    Variable(
+        "MAAS_TLS_CACERT_FILE",
+        _path,
+        "The certificates between it and the root that clients know.",
+        "an absolute path, for example /run/secrets/ca.crt",
+    ),
     Variable("MAAS_DEBUG", _boolean, "Whether MAAS logs in detail.", "true or false", default="false"),
     Variable(
         "MAAS_INIT_DATABASE_ATTEMPTS",
@@ -386,6 +405,15 @@ class Database:
 
 
 @dataclass(frozen=True)
+class Tls:
+    """Where the operator's certificate lies."""
+
+    cert: Path
+    key: Path
+    cacert: Path | None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What every container is told; all that a rack controller needs. See VARIABLES for the meaning of each."""
 
@@ -438,6 +466,10 @@ class Settings:
                 parsed[variable.name] = variable.parse(text)
             except ValueError as reason:
                 problems.append(Problem(variable.name, f"{_shape(variable, text)} {reason}", variable.hint))
+        if parsed.get("MAAS_TLS_CERT_FILE") and not parsed.get("MAAS_TLS_KEY_FILE"):
+            problems.append(Problem("MAAS_TLS_KEY_FILE", "is not set, and MAAS_TLS_CERT_FILE is", "both or neither"))
+        if parsed.get("MAAS_TLS_KEY_FILE") and not parsed.get("MAAS_TLS_CERT_FILE"):
+            problems.append(Problem("MAAS_TLS_CERT_FILE", "is not set, and MAAS_TLS_KEY_FILE is", "both or neither"))
         if problems:
             raise SettingsError(_told(problems))
         common = {
@@ -459,6 +491,9 @@ class Settings:
                 password=parsed["POSTGRES_PASSWORD"],
             ),
             maas_url=parsed["MAAS_URL"],
+            tls=Tls(parsed["MAAS_TLS_CERT_FILE"], parsed["MAAS_TLS_KEY_FILE"], parsed["MAAS_TLS_CACERT_FILE"])
+            if parsed["MAAS_TLS_CERT_FILE"]
+            else None,
             admin_username=parsed["MAAS_ADMIN_USERNAME"],
             admin_password=parsed["MAAS_ADMIN_PASSWORD"],
             admin_email=parsed["MAAS_ADMIN_EMAIL"],
@@ -494,6 +529,7 @@ class RegionSettings(Settings):
 
     database: Database
     maas_url: MaasUrl
+    tls: Tls | None
     admin_username: str
     admin_password: Secret
     admin_email: str

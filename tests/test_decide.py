@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from maas_init import health
-from maas_init.decide import Decision, Restart, Shutdown, Start, Stop, Unbind, decide, retry_delay
+from maas_init.decide import Decision, Remedy, Restart, Shutdown, Start, Stop, Unbind, decide, retry_delay
 from maas_init.errors import ExitCode
 from maas_init.health import Desired, Health, Process, Result, State
 from maas_init.services import Action, Check, Service
@@ -181,3 +181,16 @@ def test_delays_double_up_to_half_a_minute() -> None:
 def test_delay_stays_finite_after_any_number_of_failures() -> None:
     assert retry_delay(1000) == 30
     assert retry_delay(10_000_000) == 30
+
+
+def test_check_that_fails_has_its_remedy_run_again_but_not_at_once_and_for_ever() -> None:
+    once = state(Service("once", oneshot=True), Process.EXITED)
+    once.exit_status = 0
+    check = state(Service("check", watched_only=True, remedy="once", check=CHECK))
+    assert decisions(once, check) == []
+    check.health = Health(last=Result(False, "changed"), successes=1, failures=1)
+    assert decisions(once, check) == [Remedy("check", "once", "check: changed")]
+    check.retry_at = 100.5
+    assert decisions(once, check) == []
+    once.process, check.retry_at = Process.RUNNING, 0.0
+    assert decisions(once, check) == []

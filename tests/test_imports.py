@@ -15,10 +15,21 @@ import maas_init
 PACKAGE = Path(maas_init.__file__).parent
 
 FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early", "loglines", "start_page"}
-HANDS = {"files", "commands", "database", "probes", "supervisor", "unixhttp", "privileges", "log", "logs"}
+HANDS = {
+    "files",
+    "commands",
+    "database",
+    "probes",
+    "supervisor",
+    "unixhttp",
+    "privileges",
+    "log",
+    "logs",
+    "certificate",
+}
 PHASES = {
     *("boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"),
-    *("systemctl", "journalctl", "restore", "units"),
+    *("systemctl", "journalctl", "restore", "tls", "units"),
 }
 TOP = {"life", "cli", "early"}
 APART = {"plugin", "output", "bridge"}

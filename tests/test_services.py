@@ -289,7 +289,7 @@ def test_service_cannot_be_changed() -> None:
 # The files of the image.
 
 NAMES = {
-    *("bootstrap", "postgresql", "bind9", "http", "proxy", "syslog", "ntp"),
+    *("bootstrap", "tls", "postgresql", "bind9", "http", "proxy", "syslog", "ntp"),
     *("regiond", "apiserver", "temporal", "temporal-worker", "rackd", "agent", "dhcpd", "dhcpd6"),
 }
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maas_init.errors import ExitCode, SettingsError
-from maas_init.settings import LONGEST_SECRET, VARIABLES, RegionSettings, Secret, Settings, values
+from maas_init.settings import LONGEST_SECRET, VARIABLES, RegionSettings, Secret, Settings, Tls, values
 
 PASSWORD = "a password nobody may see"
 NAMES = [variable.name for variable in VARIABLES]
@@ -197,6 +197,7 @@ MALFORMED = {
     "MAAS_INIT_DATABASE_ATTEMPTS": ["0", "-1", "1.5", "many", "1" * 7, "3\n"],
     "MAAS_ROLE": ["Region", "rack+region", "region,rack", "both", "rack\n"],
     "MAAS_REGION_URLS": ["maas", "http://a/MAAS b", "http://a/MAAS;b"],
+    **{name: ["relative/path", "/", "/a\nb", "~/key"] for name in NAMES if name.startswith("MAAS_TLS_")},
     "MAAS_INIT_MIGRATION_TIMEOUT": ["-1", "soon", "1e9"],
     "MAAS_INIT_BACKUP": ["on", "never", "AUTO", "auto off"],
     "MAAS_INIT_LOG_FORMAT": ["JSON", "text", "console json", "json\n"],
@@ -253,7 +254,15 @@ def test_nothing_set_names_everything_required() -> None:
 # Files.
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_certificate_and_key_go_together() -> None:
+    cert, key = "/etc/maas/tls.crt", "/etc/maas/tls.key"
+    assert settings().tls is None
+    assert settings(MAAS_TLS_CERT_FILE=cert, MAAS_TLS_KEY_FILE=key).tls == Tls(Path(cert), Path(key), None)
+    assert "MAAS_TLS_KEY_FILE is not set" in problem(MAAS_TLS_CERT_FILE=cert)
+    assert "MAAS_TLS_CERT_FILE is not set" in problem(MAAS_TLS_KEY_FILE=key)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("MAAS_TLS_")])
 def test_value_may_lie_in_a_file(name: str, tmp_path: Path) -> None:
     example = next(v.default for v in VARIABLES if v.name == name) or (REQUIRED | RACK)[name]
     file = tmp_path / "value"

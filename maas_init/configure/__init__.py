@@ -32,8 +32,12 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
 
 def service_environment(settings: Settings) -> dict[str, str]:
     """Return what `condition_environment` in a service file may ask for."""
-    host = settings.database.host if isinstance(settings, RegionSettings) else ""
-    return {"POSTGRES_HOST": host, "MAAS_ROLE": settings.role}
+    region = settings if isinstance(settings, RegionSettings) else None
+    return {
+        "POSTGRES_HOST": region.database.host if region else "",
+        "MAAS_ROLE": settings.role,
+        "MAAS_TLS": "yes" if region and region.tls else "no",
+    }
 
 
 def write(planned: Iterable[ConfigFile]) -> None:

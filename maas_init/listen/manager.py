@@ -227,11 +227,12 @@ class Manager:
         elif isinstance(decision, decide.Stop):
             self._do(decision.name, self._stop)
         else:
-            state = self.states[decision.name]
-            state.failed += 1
-            state.retry_at = uptime() + decide.retry_delay(state.failed)
+            # What fails is tried again later and later: the service itself, or the check that asks for its remedy.
+            failing = self.states[decision.check if isinstance(decision, decide.Remedy) else decision.name]
+            failing.failed += 1
+            failing.retry_at = uptime() + decide.retry_delay(failing.failed)
             self._log.warning("service.restarted", service=decision.name, reason=decision.reason)
-            self._do(decision.name, self._stop)
+            self.restart(decision.name)
 
     def _do(self, name: str, action: Callable[[str], Awaitable[None]]) -> None:
         self._busy.add(name)

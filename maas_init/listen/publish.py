@@ -75,9 +75,9 @@ def _summary(where: Paths, picture: Picture) -> str:
 
 
 def progress(where: Paths) -> str:
-    """Return what bootstrap says it is doing."""
+    """Return what bootstrap says it is doing; nothing when it is done."""
     found = files.read_json(where.progress) or {}
-    return str(found.get("summary", ""))
+    return "" if found.get("step") == "done" else str(found.get("summary", ""))
 
 
 def _status(where: Paths, picture: Picture, summary: str) -> dict[str, Any]:
