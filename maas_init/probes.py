@@ -52,6 +52,7 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "connect": connect,
         "dns": dns,
         "http": answer,
+        "maas-url": lambda question: regions([settings.region().maas_url], question.within),
         "ntp": ntp,
         "peer": peer,
         "postgres": lambda question: postgres(settings.region().database, where, question.within),

@@ -24,6 +24,7 @@ PROBES = {
     "connect": 1,
     "dns": 3,
     "http": 2,
+    "maas-url": 0,
     "ntp": 1,
     "peer": 1,
     "postgres": 0,

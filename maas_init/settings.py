@@ -54,6 +54,14 @@ class MaasUrl:
     host: str
     port: int
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it means this machine to everybody, and so another one to each."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.rstrip(".").lower() in ("localhost", "localhost.localdomain")
+
 
 # Parsers: a string in, a value out, or ValueError whose text completes the sentence `NAME: "found" ...`.
 

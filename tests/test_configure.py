@@ -179,6 +179,13 @@ def everything(root: Path, **environ: str) -> None:
     configure.everything(Settings.from_environ(environ), Paths(root), environ, OURS)
 
 
+def test_url_that_no_machine_can_reach_is_said(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    everything(root)
+    assert "maas_url.local" not in capfd.readouterr().err
+    everything(root, MAAS_URL="http://localhost:5240/MAAS")
+    assert "maas_url.local" in capfd.readouterr().err
+
+
 def snapshot(root: Path) -> dict[Path, tuple[int, str]]:
     return {path: (path.stat().st_ino, path.read_text()) for path in root.rglob("*") if path.is_file()}
 

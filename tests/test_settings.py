@@ -254,6 +254,14 @@ def test_nothing_set_names_everything_required() -> None:
 # Files.
 
 
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("127.0.0.1", True), ("[::1]", True), ("192.168.1.100", False), ("maas.example.com", False)],
+)
+def test_address_that_means_another_machine_to_everybody_is_recognized(host: str, local: bool) -> None:
+    assert settings(MAAS_URL=f"http://{host}:5240/MAAS").maas_url.is_local is local
+
+
 def test_certificate_and_key_go_together() -> None:
     cert, key = "/etc/maas/tls.crt", "/etc/maas/tls.key"
     assert settings().tls is None

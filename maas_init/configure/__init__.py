@@ -28,6 +28,13 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
         syslog.rsyslog_conf(where),
     ]
     write(planned)
+    if isinstance(settings, RegionSettings) and settings.maas_url.is_local:
+        log.warning(
+            "maas_url.local",
+            maas_url=settings.maas_url.text,
+            reason="no machine but this one can reach it, so none can boot from here",
+            remedy="set MAAS_URL to the address of this host as machines see it",
+        )
 
 
 def service_environment(settings: Settings) -> dict[str, str]:
