@@ -26,7 +26,7 @@ VERBS = {
     "postgresql": "run the embedded database (supervisord runs this)",
     "tls": "hand the certificate for port 5443 to MAAS (supervisord runs this)",
     "status": "show how every service is; exit 0 when the container is healthy or degraded",
-    "why": "explain the state of one service in a sentence",
+    "why": "explain the state of one service, or of the container, and how it ended before",
     "systemctl": "ask for services in systemd's words (the image's systemctl is this)",
     "journalctl": "show what services printed (the image's journalctl is this)",
     "restore": "put a dump in the place of MAAS's database; without a word: list the dumps",
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, meaning in VERBS.items():
         verb = verbs.add_parser(name, help=meaning, description=meaning)
         if name == "why":
-            verb.add_argument("service", help="its name in `maas-init status`")
+            verb.add_argument("service", help="its name in `maas-init status`, or container")
         elif name == "restore":
             verb.add_argument("dump", nargs="?", help="latest, or the name or path of a dump")
     return parser

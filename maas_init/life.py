@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import boot, configure, handover, log, privileges, stop, watch
+from . import boot, configure, handover, log, loglines, privileges, stop, watch
 from .paths import Paths
 from .settings import Settings
 
@@ -15,6 +15,7 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
 
     Raises MaasInitError for what the operator has to mend before anything can run.
     """
+    began = loglines.now()
     settings = Settings.from_environ(environ)
     log.use(settings.log_format)
     if where.root == Path("/"):
@@ -26,4 +27,4 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     supervisord = handover.start_supervisord(where, allowed, environ)
     status = watch.watch(supervisord, where)
     stop.bury_the_rest()
-    return stop.last_words(where, status)
+    return stop.last_words(where, status, began)

@@ -58,7 +58,11 @@ class Record(NamedTuple):
 
 def now() -> str:
     """Return the present time as records carry it."""
-    seconds = time.time()
+    return stamp(time.time())
+
+
+def stamp(seconds: float) -> str:
+    """Return a time, in seconds since the epoch, as records carry it."""
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds * 1000) % 1000:03}Z"
 
 

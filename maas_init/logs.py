@@ -90,6 +90,18 @@ class Follower:
         return now.st_ino != os.fstat(stream.fileno()).st_ino or now.st_size < stream.tell()
 
 
+def last(where: Paths, service: str, count: int, *, until: str) -> list[str]:
+    """Return the newest `count` lines that a service printed until then (a record's time)."""
+    looked_at = count
+    while True:
+        follower = Follower(where, (service,), looked_at)
+        follower.close()
+        found = [record for record in follower.history if record.time <= until]
+        if len(found) >= count or len(follower.history) < looked_at:
+            return [loglines.render(record).rstrip("\n") for record in found[-count:]]
+        looked_at *= 4  # the next process has printed so much already
+
+
 def _end(stream: BinaryIO, count: int | None) -> list[bytes]:
     """Return at least the last `count` lines and the unfinished one, reading not much more than it takes."""
     end = position = stream.seek(0, os.SEEK_END)

@@ -101,6 +101,11 @@ class Paths:
         return self.at("/var/log/maas")
 
     @property
+    def last_words(self) -> Path:
+        """How services and the container ended (lastwords.py)."""
+        return self.maas_logs / "last-words"
+
+    @property
     def maas_etc(self) -> Path:
         return self.at("/etc/maas")
 

@@ -28,6 +28,7 @@ import time
 from typing import Any
 
 from supervisor import events
+from supervisor.process import Subprocess
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import SupervisorStates
 
@@ -116,6 +117,30 @@ def _end_what_is_left(event: Any) -> None:
             os.killpg(leader, signal.SIGKILL)
 
 
+# How services end.
+
+ENDINGS: dict[str, dict[str, Any]] = {}
+"""How each service ended last; supervisord itself forgets the signal, and everything of what ended too quickly."""
+
+
+@functools.cache  # as above
+def _remember_endings() -> None:
+    stock = Subprocess.finish
+
+    def finish(process: Any, pid: int, status: int) -> None:
+        wished = process.killing
+        stock(process, pid, status)
+        ENDINGS[process.config.name] = {
+            "pid": pid,
+            "code": os.waitstatus_to_exitcode(status),
+            "wished": wished,
+            "at": process.laststop,
+            "lasted": max(0.0, process.laststop - process.laststart),
+        }
+
+    Subprocess.finish = finish
+
+
 # What operators ask.
 
 ASKED: dict[str, tuple[bool, float]] = {}
@@ -134,9 +159,9 @@ class Operators(SupervisorNamespaceRPCInterface):  # type: ignore[misc]  # it ha
         return super().stopProcess(name, wait)
 
     def getProcessInfo(self, name: str) -> Any:  # noqa: N802
-        """Tell also what was asked: to run or not, and when; nothing when nobody did."""
+        """Tell also what was asked (to run or not, and when; nothing when nobody did) and how it ended last."""
         info = super().getProcessInfo(name)
-        return info | {"asked": ASKED.get(info["name"], ())}
+        return info | {"asked": ASKED.get(info["name"], ()), "ending": ENDINGS.get(info["name"], {})}
 
     def _note(self, name: str, *, on: bool) -> None:
         _, process = self._getGroupAndProcess(name)
@@ -173,6 +198,7 @@ def make(supervisord: Any, log_format: str = "console") -> Listener:
     """Entry point for supervisord; `log_format` is one of loglines.FORMATS."""
     Wakeup(supervisord)
     _let_children_hear_signals()
+    _remember_endings()
     output.take(supervisord, log_format)
     for ended in (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent, events.ProcessStateBackoffEvent):
         events.subscribe(ended, _end_what_is_left)

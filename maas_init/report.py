@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, lastwords
 from .errors import ExitCode, MaasInitError
 from .paths import Paths
 
@@ -23,15 +24,32 @@ def status(where: Paths) -> int:
 
 
 def why(where: Paths, name: str) -> int:
-    """Print why a service is as it is, and who wants it so; raises MaasInitError for an unknown name."""
-    services = _read(where)["services"]
-    if name not in services:
-        raise MaasInitError(f'cannot explain "{name}": there is no such service', hint=", ".join(services))
-    service = services[name]
-    desired = service["desired"]
-    wanted = "on" if desired["on"] else "off"
-    sys.stdout.write(f"{service['why']}\n{desired['owner']} wants it {wanted}: {desired['reason']}\n")
+    """Print why a service, or the container, is as it is, who wants it so, and how it ended when nobody wished it.
+
+    Raises MaasInitError for an unknown name.
+    """
+    found = _read(where)
+    services = found["services"]
+    if name in services:
+        desired = services[name]["desired"]
+        wanted = f"{desired['owner']} wants it {'on' if desired['on'] else 'off'}: {desired['reason']}"
+        told = [services[name]["why"], wanted]
+    elif name == lastwords.CONTAINER:
+        told = [f"the container is {found['level']}: {found['summary']}"]
+    else:
+        names = ", ".join((lastwords.CONTAINER, *services))
+        raise MaasInitError(f'cannot explain "{name}": there is no such service', hint=names)
+    kept = lastwords.of(where, name)
+    if kept:
+        told += ["", "How it ended before:", *map(lastwords.first_line, kept)]
+        told += ["", f"Its last words ({kept[-1]}):", *_ending_of(kept[-1])]
+    sys.stdout.write("\n".join([*told, ""]))
     return ExitCode.STOPPED
+
+
+def _ending_of(file: Path) -> list[str]:
+    """Return the facts and the last lines of a file of last words."""
+    return file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
 
 
 def _read(where: Paths) -> Any:

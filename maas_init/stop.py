@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from . import files, log, watch
+from . import files, lastwords, log, loglines, watch
 from .errors import ExitCode
 from .paths import Paths
 
@@ -41,10 +41,23 @@ def _children() -> bool:
     return True
 
 
-def last_words(where: Paths, supervisord_status: int) -> int:
-    """Log how it ended and return the container's exit code: the listener's reason if it left one."""
-    reason = files.read_json(where.exit_reason) or {}
-    code = int(reason.get("code", supervisord_status))
+def last_words(where: Paths, supervisord_status: int, began: str) -> int:
+    """Say how it ended, in the log and in a file, and return the exit code: the listener's reason if it left one.
+
+    `began` is when this life of the container did, as records of the log carry it.
+    """
+    found = files.read_json(where.exit_reason) or {}
+    code = int(found.get("code", supervisord_status))
+    reason = found.get("reason", "supervisord ended")
     say = log.info if code == ExitCode.STOPPED else log.error
-    say("container.stopped", code=code, reason=reason.get("reason", "supervisord ended"))
+    ended = loglines.now()
+    badly = lastwords.since(where, began)
+    for sentence in badly:
+        log.warning("service.ended", how=sentence)
+    try:
+        head = f"the container ended with code {code} at {ended}: {reason}\nit began at {began}"
+        lastwords.leave(where, lastwords.CONTAINER, ended, head, badly)
+    except OSError as error:
+        log.warning("last_words.not_kept", reason=error.strerror)
+    say("container.stopped", code=code, reason=reason)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import threading
 import xmlrpc.client
 from dataclasses import dataclass
@@ -34,6 +35,31 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How a process ended (plugin.py)."""
+
+    pid: int
+    code: int
+    """Its exit status, or the negative number of the signal that ended it."""
+    wished: bool
+    """Whether supervisord had been asked to stop it."""
+    at: float
+    """When, in seconds since the epoch."""
+    lasted: float
+    """Seconds it had run."""
+
+    @property
+    def how(self) -> str:
+        """Say it in words."""
+        if self.code >= 0:
+            return f"exited with {self.code}"
+        try:
+            return f"was killed by {signal.Signals(-self.code).name}"
+        except ValueError:  # a real-time signal has no name
+            return f"was killed by signal {-self.code}"
+
+
+@dataclass(frozen=True)
 class ProcessInfo:
     """What supervisord knows of one program."""
 
@@ -46,6 +72,8 @@ class ProcessInfo:
     spawn_error: str
     asked: Asked | None
     """What an operator asked of it last."""
+    ending: Ending | None
+    """How the process before this one, or the last one, ended."""
 
 
 class UnixTransport(xmlrpc.client.Transport):
@@ -95,6 +123,7 @@ class Supervisor:
                 exit_status=found["exitstatus"],
                 spawn_error=found["spawnerr"],
                 asked=Asked(*found["asked"]) if found["asked"] else None,
+                ending=Ending(**found["ending"]) if found["ending"] else None,
             )
             for found in self._call("supervisor.getAllProcessInfo")
         }

@@ -25,6 +25,7 @@ HANDS = {
     "privileges",
     "log",
     "logs",
+    "lastwords",
     "certificate",
 }
 PHASES = {

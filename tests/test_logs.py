@@ -18,7 +18,7 @@ from harness import PROGRAMS, Container, until
 from maas_init import journalctl, loglines
 from maas_init.errors import MaasInitError
 from maas_init.loglines import Record
-from maas_init.logs import Follower
+from maas_init.logs import Follower, last
 from maas_init.paths import Paths
 from maas_init.unixhttp import UnixConnection
 
@@ -59,6 +59,14 @@ def test_file_before_the_last_rotation_is_read_when_the_present_one_is_not_enoug
     (where.maas_logs / "bind9.log.1").write_text(at(0, "older"))
     assert newest(where, ["bind9"], 4) == ["older", "b1", "b3", "b5"]
     assert newest(where, ["bind9"], 3) == ["b1", "b3", "b5"]
+
+
+def test_last_lines_until_a_time_are_found_however_much_came_after(where: Paths) -> None:
+    (where.maas_logs / "bind9.log").write_text("".join(at(second, f"b{second}") for second in range(1000)))
+    until_then = "2026-11-24T13:01:40.000Z"
+    assert [line.split()[-1] for line in last(where, "bind9", 3, until=until_then)] == ["b98", "b99", "b100"]
+    assert len(last(where, "bind9", 200, until=until_then)) == 101
+    assert last(where, "absent", 3, until=until_then) == []
 
 
 @pytest.mark.parametrize("count", [1, 999, 5000, None])

@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .. import decide, files, health, log, probes
+from .. import decide, files, health, lastwords, log, loglines, logs, probes
 from ..errors import ExitCode
 from ..health import Desired, Health, Level, Process, State
 from ..paths import Paths
 from ..services import Catalogue, Check, Service
 from ..settings import Settings
-from ..supervisor import ProcessInfo, Supervisor, SupervisorError
+from ..supervisor import Ending, ProcessInfo, Supervisor, SupervisorError
 from ..watch import ORDERLY_STOP
 from . import publish
 
@@ -36,6 +36,10 @@ RECHECK_EVERY = 2.0
 """Seconds at the most between two questions to what did not answer the last one."""
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
+HEALTH = "health"
+"""Our own name, under which our log is kept."""
+SEARCHED, TRIED = 1000, 10
+"""Lines of our log in which is looked for what was done about a service, and how many of them are told."""
 
 
 def uptime() -> float:
@@ -53,6 +57,8 @@ class Manager:
         self._probes = probes.probes(settings, where)
         self._publisher = publish.Publisher(where)
         self._log = log.bound()
+        self._memory = lastwords.memory(where)
+        self._endings: dict[str, Ending] = {}
         before = publish.desired_before(where)
         self.states = {service.name: _first_state(service, before) for service in catalogue.services}
         self.levels: dict[str, Level] = dict.fromkeys(self.states, Level.OFF)
@@ -115,9 +121,12 @@ class Manager:
             self._look_at = 0.0
             return
         self._looks_done = self._looks_begun
-        for name, state in self.states.items():
-            if name in found:
-                self._note(state, found[name], now)
+        for name, info in found.items():
+            if name in self.states:
+                self._note(self.states[name], info, now)
+            if info.ending and info.ending != self._endings.get(name):
+                self._endings[name] = info.ending
+                self._mourn(name, info.ending)
         for state in self.states.values():
             if not state.process.alive:
                 state.bound = ()
@@ -188,6 +197,32 @@ class Manager:
         state.retry_at = now + decide.retry_delay(state.failed)
         self._log.error("service.failed", service=state.service.name, how=how, times=state.failed)
 
+    def _mourn(self, name: str, ending: Ending) -> None:
+        """Leave the last words of a process whose end nobody wished, be it the listener before this one."""
+        well = name in self.states and self.states[name].service.oneshot and ending.code == 0
+        if not (ending.wished or well or self.stopping):
+            how = f"{ending.how} {ending.lasted:.1f} s after its start (process {ending.pid})"
+            self._leave_last_words(name, how, ending.at)
+
+    def _leave_last_words(self, name: str, how: str, at: float) -> None:
+        before, self._memory = self._memory, lastwords.memory(self.where)
+        head = [f"{name} {how} at {loglines.stamp(at)}", self._memory.since(before)]
+        if name in self.states:
+            state = self.states[name]
+            wanted = "on" if state.desired.on else "off"
+            head.append(f"wanted {wanted} by {state.desired.owner}: {state.desired.reason}")
+            head.append(f"so far {state.restarts} restarts, {state.failed} failures since it was last ready")
+        self._spawn(asyncio.to_thread(self._write_last_words, name, loglines.stamp(at), head))
+
+    def _write_last_words(self, name: str, time: str, head: list[str]) -> None:
+        printed = logs.last(self.where, name, lastwords.LINES, until=time)
+        tried = [line for line in logs.last(self.where, HEALTH, SEARCHED, until=time) if f" service={name} " in line]
+        head += ["", "What was done about it before:", *tried[-TRIED:]] if tried else []
+        try:
+            lastwords.leave(self.where, name, time, "\n".join(head), printed)
+        except OSError as error:
+            self._log.warning("last_words.not_kept", service=name, end=head[0], reason=error.strerror)
+
     # What is wanted.
 
     def want(self, name: str, *, on: bool, owner: str, reason: str, moment: float = 0.0) -> None:
@@ -232,6 +267,7 @@ class Manager:
             failing.failed += 1
             failing.retry_at = uptime() + decide.retry_delay(failing.failed)
             self._log.warning("service.restarted", service=decision.name, reason=decision.reason)
+            self._leave_last_words(decision.name, f"was restarted because {decision.reason}", time.time())
             self.restart(decision.name)
 
     def _do(self, name: str, action: Callable[[str], Awaitable[None]]) -> None:
@@ -382,8 +418,8 @@ def _pause(state: State, check: Check) -> float:
 
 
 def _ending(info: ProcessInfo) -> str:
-    how = "ended by a signal" if info.exit_status < 0 else f"exited with {info.exit_status}"
+    how = info.ending.how if info.ending else ""
     if info.spawn_error.startswith("Exited too quickly"):
-        return "ended right after its start"  # supervisord forgets with what status
+        return f"{how} right after its start"
     # supervisord could not even start it, or has nothing to add.
     return how if info.spawn_error.startswith("Bad exit code") else info.spawn_error or how
