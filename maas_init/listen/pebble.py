@@ -218,12 +218,11 @@ class Api:
         if count and not re.fullmatch(r"-1|[0-9]{1,9}", count):
             raise Refused(400, "n must be -1, 0, or a positive integer")
         wanted = int(count or (0 if follow == "true" else LOGS_SHOWN))
-        return Lines(self._printed(services, None if wanted < 0 else wanted, follow == "true"))
+        # Opened before the answer begins: whoever sees that it has begun misses nothing of what comes.
+        follower = await asyncio.to_thread(logs.Follower, self._where, services, None if wanted < 0 else wanted)
+        return Lines(self._printed(follower, follow == "true"))
 
-    async def _printed(
-        self, services: tuple[str, ...], count: int | None, follow: bool
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        follower = await asyncio.to_thread(logs.Follower, self._where, services, count)
+    async def _printed(self, follower: logs.Follower, follow: bool) -> AsyncIterator[Mapping[str, Any]]:
         with contextlib.closing(follower):
             records = follower.history
             while True:
