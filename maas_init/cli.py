@@ -29,7 +29,8 @@ VERBS = {
     "why": "explain the state of one service, or of the container, and how it ended before",
     "systemctl": "ask for services in systemd's words (the image's systemctl is this)",
     "journalctl": "show what services printed (the image's journalctl is this)",
-    "restore": "put a dump in the place of MAAS's database; without a word: list the dumps",
+    "backup": "save the database to a file in /var/lib/maas/backups",
+    "restore": "make the database what it was when a backup was made; stops and starts what uses it",
     "settings": "list the environment variables that can be set",
 }
 
@@ -87,15 +88,13 @@ def _do(chosen: argparse.Namespace, where: Paths) -> int:
         from . import report
 
         return report.status(where) if chosen.verb == "status" else report.why(where, chosen.service)
+    elif chosen.verb in ("backup", "restore"):
+        return _back_up_or_restore(chosen, where)
     else:
         from .settings import Settings
 
         settings = Settings.load(where.settings)
-        if chosen.verb == "restore":
-            from . import restore
-
-            restore.run(settings.region(), where, chosen.dump) if chosen.dump else restore.show(where)
-        elif chosen.verb == "postgresql":
+        if chosen.verb == "postgresql":
             from . import postgresql
 
             postgresql.serve(settings.region(), where)
@@ -114,6 +113,26 @@ def _do(chosen: argparse.Namespace, where: Paths) -> int:
     return ExitCode.STOPPED
 
 
+def _back_up_or_restore(chosen: argparse.Namespace, where: Paths) -> int:
+    from dataclasses import replace
+
+    from . import privileges, restore
+    from .settings import Settings
+
+    if where.root == Path("/"):
+        privileges.leave_root()
+    if chosen.verb == "restore" and (chosen.list or not chosen.backup):
+        return restore.listing(where)
+    # In a container that is made for this only, nobody has written them.
+    given = Settings.load(where.settings) if where.settings.exists() else Settings.from_environ(os.environ)
+    settings = given.region()
+    if chosen.verb == "backup":
+        return restore.back_up(settings, where)
+    if chosen.no_backup:
+        settings = replace(settings, backup="off")
+    return restore.restore(settings, where, chosen.backup)
+
+
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
@@ -130,7 +149,9 @@ def _parser() -> argparse.ArgumentParser:
         if name == "why":
             verb.add_argument("service", help="its name in `maas-init status`, or container")
         elif name == "restore":
-            verb.add_argument("dump", nargs="?", help="latest, or the name or path of a dump")
+            verb.add_argument("backup", nargs="?", help="its name or path, or: latest")
+            verb.add_argument("--list", action="store_true", help="only show which backups there are")
+            verb.add_argument("--no-backup", action="store_true", help="do not save first what is there now")
     return parser
 
 

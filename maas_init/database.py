@@ -21,6 +21,9 @@ from .settings import SUPERUSER, Database
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+APPLICATION = "maas-init"
+"""How the server's list of sessions calls ours, with the host they come from."""
+
 OLDEST = 12
 """The oldest major version that regiond works with (maasserver/plugin.py); it waits for ever for a newer one."""
 
@@ -101,14 +104,6 @@ def connect_as_superuser(database: Database, paths: Paths, *, within: float = 5.
     return _connect(database, paths, within, {"dbname": "postgres", "user": SUPERUSER})
 
 
-def connect_beside(database: Database, paths: Paths, *, within: float = 5.0) -> Connection:
-    """Connect to the server's maintenance database, from which others can be made and renamed. Raises CannotUse."""
-    if database.embedded:
-        return connect_as_superuser(database, paths, within=within)
-    password = database.password.reveal()
-    return _connect(database, paths, within, {"dbname": "postgres", "user": database.user, "password": password})
-
-
 def _connect(database: Database, paths: Paths, within: float, credentials: dict[str, Any]) -> Connection:
     try:
         return psycopg.connect(
@@ -117,7 +112,7 @@ def _connect(database: Database, paths: Paths, within: float, credentials: dict[
             connect_timeout=math.ceil(within),
             # Without it a server that vanishes from the network keeps a statement waiting for a quarter of an hour.
             tcp_user_timeout=math.ceil(within * 1000),
-            application_name=f"maas-init on {os.uname().nodename}",
+            application_name=f"{APPLICATION} on {os.uname().nodename}",
             autocommit=True,
             **credentials,
         )

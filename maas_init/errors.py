@@ -5,7 +5,9 @@
     ├── ServiceFileError          a file in supervisord.conf.d cannot be used exit 78
     ├── DatabaseUnavailable       PostgreSQL was not usable in time          exit 75
     │   └── database.CannotUse    why: its name, its address, the password ...
+    ├── DatabaseTooNew            a newer MAAS has upgraded the database     exit 78
     ├── CommandFailed             a program we ran ended with an error       exit 1
+    │   └── Stalled               it showed no progress for too long
     ├── boot.NotWritable          a volume belongs to somebody else          exit 78
     └── supervisor.SupervisorError supervisord refused, or is not there      exit 1
 
@@ -67,5 +69,15 @@ class DatabaseUnavailable(MaasInitError):
     exit_code = ExitCode.DATABASE_UNAVAILABLE
 
 
+class DatabaseTooNew(MaasInitError):
+    """The database belongs to a newer MAAS than this image's."""
+
+    exit_code = ExitCode.BAD_SETTINGS
+
+
 class CommandFailed(MaasInitError):
     """A program ended with an error; the message has its command line, status and last lines."""
+
+
+class Stalled(CommandFailed):
+    """A program printed nothing for too long and was ended."""

@@ -42,6 +42,15 @@ def _holds(path: Path, text: str, mode: int) -> bool:
         return False
 
 
+def sync(path: Path) -> None:
+    """Have the disk hold what `path` holds; for a directory, its names: they must survive a power cut, too."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def try_to_write(directory: Path) -> None:
     """Make, write and remove a file in `directory`. Raises OSError when that cannot be done."""
     probe = directory / f".maas-init.{os.getpid()}"

@@ -124,7 +124,7 @@ class Paths:
 
     @property
     def backups(self) -> Path:
-        """Dumps of the database, made before its schema is upgraded."""
+        """Dumps of the database, kept with MAAS's data."""
         return self.maas_data / "backups"
 
     @property

@@ -113,8 +113,10 @@ def choose(installed: dict[int, Path], present: set[int]) -> int:
         there, here = max(present), max(installed)
         raise MaasInitError(
             f"cannot open the database: its data is of PostgreSQL {there} and this image has PostgreSQL {here}",
-            hint=f"start the previous image and save the database with pg_dump, then move the directory {there} in "
-            f"/var/lib/maas/postgresql away, start this image and restore; nothing was changed",
+            hint="nothing was changed; with the previous image: docker compose run --rm maas maas-init backup; "
+            "then with this one: docker compose run --rm maas mv "
+            f"/var/lib/maas/postgresql/{there} /var/lib/maas/postgresql/{there}.old; "
+            "docker compose run --rm maas maas-init restore latest",
         )
     return max(present & installed.keys() or installed)
 
@@ -137,9 +139,7 @@ def _create(bin_directory: Path, data: Path) -> None:
         silent_within=300.0,
     )
     temporary.rename(data)
-    parent = os.open(data.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(parent)  # the name must survive a power cut as the contents do
-    os.close(parent)
+    files.sync(data.parent)
     log.info("postgresql.created", data=data, seconds=time.monotonic() - began)
 
 
@@ -160,6 +160,8 @@ def configuration(settings: RegionSettings, paths: Paths) -> str:
         "huge_pages": "off",
         # Parallel plans keep their data in /dev/shm, of which a container has 64 MB.
         "max_parallel_workers_per_gather": 0,
+        # What a killed program asked for must not go on for long beside what its successor asks.
+        "client_connection_check_interval": "5s",
         # MAAS's queries are many and short: compiling one takes longer than running it.
         "jit": "off",
         "log_destination": "'stderr'",

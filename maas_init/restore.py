@@ -1,142 +1,172 @@
-"""Restore: put a dump in the place of MAAS's database, in the running container.
+"""Backup and restore, as people ask for them: in the running container, or in one that is made for the purpose.
 
-The dump is read into a database beside the present one. Only when that is complete do the two change names; the one
-that was in use stays, as NAME_before_restore, until the next restore.
+In the running one, what of MAAS uses the database is stopped first and started afterwards. In the other there is no
+supervisord; if the database is the embedded one, its server runs as long as it is needed.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-import psycopg
-from psycopg import sql
-
-from . import database as postgres
-from . import files, systemctl
-from .bootstrap import backup
-from .database import Connection
-from .errors import CommandFailed, MaasInitError
+from . import backups, bootstrap, files, postgresql, systemctl
+from .bootstrap import journal, reach, region, saved, schema
+from .bootstrap.work import tell
+from .database import APPLICATION, Connection
+from .errors import ExitCode, MaasInitError
 from .paths import Paths
 from .settings import RegionSettings
 
-LATEST = "latest"
-RENAME_WITHIN = 30.0
-"""Seconds in which everybody must have left the database: connections are ended again and again until then."""
+USERS = ("regiond", "apiserver", "temporal-worker", "temporal")
+"""What of MAAS uses the database, each before what it needs. The rack controller goes on, and so does DHCP."""
+
+SESSIONS_GONE_WITHIN = 20.0
+"""Seconds that the server may take to notice that a client has ended."""
+
+SESSIONS = """
+SELECT coalesce(nullif(application_name, ''), usename), coalesce(host(client_addr), 'a local socket')
+FROM pg_stat_activity
+WHERE datname = current_database() AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
+AND coalesce(application_name, '') NOT LIKE %s || '%%'
+"""
+"""Who else uses the database; ours only look at it."""
 
 
-def show(where: Paths) -> None:
-    """Print the dumps there are and how to restore one."""
-    for file in backup.dumps(where):
-        made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(file.stat().st_mtime))
-        sys.stdout.write(f"{made}  {file.stat().st_size / 1e6:8.1f} MB  {file.name}\n")
-    if not backup.dumps(where):
-        sys.stdout.write(f"there is no dump in {where.backups}; one is made before each upgrade of the schema\n")
-    else:
-        sys.stdout.write("\nrestore one with: maas-init restore latest, or maas-init restore FILE\n")
+def back_up(settings: RegionSettings, paths: Paths) -> int:
+    """Save the database now and print where. Raises MaasInitError when that cannot be done."""
+    with _server(settings, paths), reach.database(settings, paths) as connection:
+        label = f"{journal.read(paths).get('version', 'unknown')}-{backups.MANUAL}"
+        made = backups.save(settings, connection, paths, label, saved.Advance(paths, "backing up the database"))
+        tell(paths, "done", "done")
+    print(made)
+    return ExitCode.STOPPED
 
 
-def run(settings: RegionSettings, where: Paths, which: str) -> None:
-    """Restore the dump `which`: latest, the name of one in the directory of dumps, or a path.
+def listing(paths: Paths) -> int:
+    """Print every backup with its size, the newest last."""
+    for backup in backups.found(paths):
+        print(f"{backup.name}  {backup.stat().st_size / 1e6:.1f} MB")
+    return ExitCode.STOPPED
 
-    What uses the database is stopped meanwhile and started afterwards; a dump of an older MAAS is upgraded then.
 
-    Raises MaasInitError; the database is as it was before.
+def restore(settings: RegionSettings, paths: Paths, wanted: str) -> int:
+    """Make the database what it was when the backup was made, and MAAS run with it.
+
+    What the database holds now is saved first. Until everything is restored nothing is changed.
+
+    Raises MaasInitError when somebody else uses the database, or anything fails.
     """
-    file = choose(where, which)
-    users = _users(where)
-    if users and systemctl.main(["stop", *users], where) != 0:
-        raise MaasInitError("cannot restore: what uses the database could not be stopped; nothing was changed")
-    try:
-        _replace(settings, where, file)
-        # It upgrades an older schema; what was stopped waits for it.
-        systemctl.main(["restart", "bootstrap"], where)
-    finally:
-        if users:
-            systemctl.main(["start", "--no-block", *users], where)
-    name = settings.database.name
-    sys.stdout.write(
-        f"restored {file}\nThe database as it was before is kept as {name}_before_restore.\n"
-        "MAAS is starting with the restored one: maas-init status shows how far it is.\n"
-    )
-
-
-def choose(where: Paths, which: str) -> Path:
-    """Return the file that is meant. Raises MaasInitError when there is none."""
-    dumps = backup.dumps(where)
-    if which == LATEST and dumps:
-        return dumps[0]
-    for file in (Path(which), where.backups / which):
-        if which != LATEST and file.is_file():
-            return file
-    raise MaasInitError(
-        f'cannot restore "{which}": there is no such dump', hint=f"maas-init restore lists those in {where.backups}"
-    )
-
-
-def _users(where: Paths) -> list[str]:
-    """Return the services that run and need the database, what needs others first."""
-    status: Any = files.read_json(where.status)
-    if status is None:
-        raise MaasInitError("cannot restore: this container does not run MAAS", hint="use docker exec, not docker run")
-    services = status["services"]
-
-    def needs(name: str) -> bool:
-        return name == "database" or any(needs(other) for other in services[name]["requires"])
-
-    return [name for name in services if needs(name) and services[name]["process"] and services[name]["desired"]["on"]]
-
-
-def _replace(settings: RegionSettings, where: Paths, file: Path) -> None:
-    wanted = settings.database
-    fresh = f"{wanted.name}_restored"
-    try:
-        with postgres.connect_beside(wanted, where) as connection:
-            _drop(connection, fresh)
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
-                    sql.Identifier(fresh), sql.Identifier(wanted.user)
-                )
-            )
-            try:
-                options = ("--exit-on-error", "--no-owner", "--verbose", *backup.place(settings, where, fresh))
-                backup.tool(settings, where, "pg_restore", *options, os.fspath(file))
-            except CommandFailed:
-                _drop(connection, fresh)
-                raise
-            _swap(connection, wanted.name, fresh)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise MaasInitError(
-            f"cannot restore: {wanted.user} may not do that ({error.diag.message_primary}); nothing was changed",
-            hint=f"as the server's administrator: ALTER ROLE {wanted.user} CREATEDB",
-        ) from error
-
-
-def _drop(connection: Connection, name: str) -> None:
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
-
-
-def _swap(connection: Connection, name: str, fresh: str) -> None:
-    """Give the present database another name and the fresh one its own, both or none."""
-    before = f"{name}_before_restore"
-    _drop(connection, before)
-    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
-    deadline = time.monotonic() + RENAME_WITHIN
-    while True:
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    backup = backups.choose(paths, wanted)
+    with _server(settings, paths):
+        stopped = _stop_users(paths)
         try:
-            with connection.transaction():
-                connection.execute(rename.format(sql.Identifier(name), sql.Identifier(before)))
-                connection.execute(rename.format(sql.Identifier(fresh), sql.Identifier(name)))
-        except psycopg.errors.ObjectInUse:  # somebody came back at once
-            if time.monotonic() > deadline:
-                raise MaasInitError(
-                    "cannot restore: somebody keeps using the database; nothing was changed",
-                    hint="stop other MAAS containers that use it",
-                ) from None
-            time.sleep(0.05)
-        else:
-            return
+            with reach.database(settings, paths) as connection:
+                _claim(connection)
+                saved.make(settings, connection, paths, backups.BEFORE_RESTORE)
+                advance = saved.Advance(paths, "restoring the database")
+                backups.load(settings, paths, backup, advance)
+                _note(settings, connection, paths, backups.maas(backup))
+        except BaseException:
+            _start(stopped, paths)
+            raise
+        print(f"The database is what it was in {backup.name}.", flush=True)
+        if stopped:
+            bootstrap.run(settings, paths)
+            _start(stopped, paths)
+    return ExitCode.STOPPED
+
+
+def _claim(connection: Connection) -> None:
+    """Make sure that nobody else uses the database, or raise MaasInitError that says who."""
+    if not reach.try_lock(connection):
+        raise MaasInitError(
+            f"cannot restore: {reach.lock_holder(connection)} prepares the same database", hint="wait until it is done"
+        )
+    last = time.monotonic() + SESSIONS_GONE_WITHIN
+    while users := sorted(set(connection.execute(SESSIONS, (APPLICATION,)).fetchall())):
+        if time.monotonic() > last:
+            told = ", ".join(f"{name} (from {where})" for name, where in users)
+            raise MaasInitError(
+                f"cannot restore: the database is in use by {told}; nothing was changed",
+                hint="stop every other container that uses this database, or run this in the running one: "
+                "docker compose exec maas maas-init restore latest",
+            )
+        time.sleep(0.2)
+
+
+def _note(settings: RegionSettings, connection: Connection, paths: Paths, version: str) -> None:
+    """Have the next bootstrap look at everything anew, and MAAS at its certificates, which are in the database."""
+    known = bool(schema.rows(connection))
+    applied = region.as_applied(settings, connection) if known else {}
+    journal.note(paths, schema=None, version=version, upgrade=None, settings=applied)
+    for name in ("cacerts.pem", "cluster.key", "cluster.pem"):
+        (paths.maas_data / "certificates" / name).unlink(missing_ok=True)
+
+
+def _stop_users(paths: Paths) -> list[str]:
+    """Stop what uses the database and is wanted; return what was stopped, nothing where no supervisord is."""
+    services = (files.read_json(paths.status) or {}).get("services", {})
+    there = [name for name in USERS if services.get(name, {}).get("desired", {}).get("on")]
+    for name in there:
+        if systemctl.main(["stop", name], paths):
+            _start(there, paths)
+            raise MaasInitError(f"cannot restore: {name} does not stop", hint="nothing was changed")
+    return there
+
+
+def _start(names: list[str], paths: Paths) -> None:
+    if names:
+        systemctl.main(["--no-block", "start", *names], paths)
+
+
+@contextmanager
+def _server(settings: RegionSettings, paths: Paths) -> Iterator[None]:
+    """Have the embedded server run where nobody else starts it.
+
+    Raises MaasInitError when it ends before its time; SystemExit on SIGTERM.
+    """
+    if not settings.database.embedded or paths.supervisor_socket.exists():
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    server = os.fork()
+    if server == 0:
+        _serve(settings, paths)
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if os.waitpid(server, os.WNOHANG) != (0, 0):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            raise MaasInitError(
+                "cannot run the embedded PostgreSQL here: it has ended",
+                hint="the reason is above; if the container of this volume runs, use it: "
+                "docker compose exec maas maas-init restore latest",
+            )
+
+    on_child = signal.signal(signal.SIGCHLD, look)
+    on_term = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, on_term)
+        if signal.signal(signal.SIGCHLD, on_child) is look:
+            os.kill(server, signal.SIGINT)
+            os.waitpid(server, 0)
+
+
+def _serve(settings: RegionSettings, paths: Paths) -> None:
+    try:
+        postgresql.serve(settings, paths)
+    except MaasInitError as error:
+        print(f"maas-init: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(ExitCode.FAILED)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -375,14 +375,14 @@ VARIABLES = (
     Variable(
         "MAAS_INIT_MIGRATION_TIMEOUT",
         _seconds,
-        "Seconds without any progress after which an upgrade of the schema, a dump or a restore fails.",
+        "Seconds without any progress after which an upgrade of the schema, a backup or a restore fails.",
         "a number of seconds, for example 3600",
         default="3600",
     ),
     Variable(
         "MAAS_INIT_BACKUP",
         _backup,
-        "Whether the database is dumped before its schema is upgraded; `auto` goes on where pg_dump is too old for it.",
+        "Whether the database is saved before an upgrade or a restore; `auto` goes on where pg_dump is too old for it.",
         " or ".join(BACKUP),
         default="auto",
     ),

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from fix_deployment import deployment, server  # noqa: F401 - fixtures of several files
 from harness import Container
 from hypothesis import settings
 

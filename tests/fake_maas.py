@@ -1,7 +1,8 @@
 """Stands for the distribution's python3 with MAAS's modules: does to the database what the real commands do.
 
 It is started as `fake_maas.py -m MODULE ARGUMENTS...` and appends what it was given to the file `calls` in its
-home. A file `fail-COMMAND` there makes a command print its content and fail, `fail-COMMAND-half-way` in the middle.
+home. A file `fail-COMMAND` there makes a command print its content and fail, `fail-COMMAND-half-way` in the middle,
+and with `next-version` there is one more migration.
 """
 
 from __future__ import annotations
@@ -18,8 +19,15 @@ from typing import Any
 import psycopg
 import yaml
 
-MIGRATIONS = ("contenttypes.0001_initial", "auth.0001_initial", "maasserver.0001_initial", "maasserver.0330_last")
+MIGRATIONS: tuple[str, ...] = (
+    "contenttypes.0001_initial",
+    "auth.0001_initial",
+    "maasserver.0001_initial",
+    "maasserver.0330_last",
+)
 HERE = Path(os.environ["HOME"])
+if (HERE / "next-version").exists():
+    MIGRATIONS += ("maasserver.0331_next",)
 
 
 def connect() -> psycopg.Connection[tuple[Any, ...]]:

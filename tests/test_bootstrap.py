@@ -2,27 +2,24 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 import pytest
 import yaml
-from fix_postgresql import REQUIRED, SERVER_USER, Server, as_server_user, settings, until
+from fix_deployment import Deployment
+from fix_postgresql import REQUIRED, as_server_user, settings, until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas_init import bootstrap, database, restore
-from maas_init.bootstrap import backup, configuration, journal, reach, region, schema
+from maas_init import bootstrap, database
+from maas_init.bootstrap import configuration, journal, reach, region, schema
 from maas_init.bootstrap.work import mask
-from maas_init.database import CannotUse, Cause, Connection
+from maas_init.database import CannotUse, Cause
 from maas_init.errors import CommandFailed, ExitCode, MaasInitError
 from maas_init.paths import Paths
 
@@ -163,85 +160,7 @@ def test_a_database_that_never_answers_is_given_up_with_its_cause(
 # Against a real PostgreSQL, with scripts for MAAS.
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.remove()
-
-
-class Deployment:
-    """A container's files and database, and the MAAS that is installed there."""
-
-    def __init__(self, server: Server) -> None:
-        self.paths = server.paths
-        self._python = server.root / "python3"
-        if not self._python.exists():
-            script = Path(__file__).with_name("fake_maas.py").read_text()
-            self._python.write_text(f"#!{sys.executable}\n{script}")
-            self._python.chmod(0o755)
-        self.dpkg("1:3.5.13-0ubuntu1")
-        bind = self.paths.at("/etc/bind")
-        (bind / "maas").mkdir(parents=True, exist_ok=True)
-        # As MAAS's packages leave them.
-        (bind / "named.conf.local").write_text('include "/etc/bind/maas/named.conf.maas";\n')
-        (bind / "named.conf.options").write_text(
-            'options {\n    include "/etc/bind/maas/named.conf.options.inside.maas";\n};\n'
-        )
-
-    def dpkg(self, version: str) -> None:
-        status = self.paths.at("/var/lib/dpkg/status")
-        status.parent.mkdir(parents=True, exist_ok=True)
-        status.write_text(f"Package: maas-region-api\nVersion: {version}\n\n")
-
-    def start(self, **environ: str) -> list[str]:
-        """Run bootstrap as at the start of a container; return the commands of MAAS that it used."""
-        before = len(self.calls())
-        wanted = settings(**environ)
-        with as_server_user():  # role and database need the superuser, who is whoever runs the server
-            reach.database(wanted, self.paths).close()
-        # By its socket, the server is one like any other.
-        external = environ | {"POSTGRES_HOST": os.fspath(self.paths.postgresql_socket)}
-        bootstrap.run(settings(**external), self.paths, python=os.fspath(self._python))
-        return [call["argv"][2] for call in self.calls()[before:]]
-
-    def calls(self) -> list[dict[str, Any]]:
-        file = self.paths.maas_data / "calls"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-    def fails(self, command: str, words: str) -> Path:
-        switch = self.paths.maas_data / f"fail-{command}"
-        switch.write_text(words)
-        return switch
-
-    def query(self, text: str, **environ: str) -> list[tuple[Any, ...]]:
-        with self.connect(**environ) as connection:
-            cursor = connection.execute(text)
-            return cursor.fetchall() if cursor.description else []
-
-    def connect(self, **environ: str) -> Connection:
-        return database.connect(settings(**environ).database, self.paths)
-
-    def regiond_conf(self) -> Any:
-        return yaml.safe_load(self.paths.regiond_conf.read_text())
-
-
-@pytest.fixture
-def deployment(server: Server) -> Iterator[Deployment]:
-    yield Deployment(server)
-    with server.superuser() as superuser:
-        for name in ("maasdb", "other", "maasdb_before_restore", "maasdb_restored"):
-            superuser.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        superuser.execute("DROP ROLE IF EXISTS maas")
-    kept = (server.paths.postgresql, server.paths.maas_data)
-    for path in (*server.paths.maas_data.iterdir(), server.paths.maas_etc, server.paths.at("/etc/bind")):
-        if path not in kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    server.paths.maas_etc.mkdir()
-
-
-FIRST = ["setup-dns", "showmigrations", "dbupgrade", "createadmin", "shell"]
+FIRST = ["showmigrations", "dbupgrade", "setup-dns", "createadmin", "shell"]
 
 
 @pytest.mark.process
@@ -258,7 +177,7 @@ def test_the_first_start_does_everything_and_the_second_nothing(
     }
     assert deployment.query("SELECT name, value FROM maasserver_secret") == [("rpc-shared", SECRET)]
     assert (deployment.paths.maas_data / "secret").read_text() == SECRET
-    assert "changed=configuration,dns,schema,admin,settings" in capfd.readouterr().err
+    assert "changed=schema,configuration,dns,admin,settings" in capfd.readouterr().err
     assert json.loads(deployment.paths.progress.read_text())["step"] == "done"
 
     files = (deployment.paths.regiond_conf, deployment.paths.rackd_conf, deployment.paths.journal)
@@ -439,8 +358,10 @@ def test_progress_counts_what_dbupgrade_prints(tmp_path: Path) -> None:
     ):
         progress.hear(line)
         unknown.hear(line)
-    assert progress.summary() == "migrating 2/514"
-    assert unknown.summary() == "migrating 2"
+    assert progress.summary() == "migrating 2/514: a.0002_y"
+    assert unknown.summary() == "migrating 2: a.0002_y"
+    told = json.loads(paths.progress.read_text())
+    assert (told["step"], told["done"]) == ("schema", 2)
 
 
 @pytest.mark.process
@@ -498,7 +419,7 @@ def test_maas_s_lines_are_added_to_a_configuration_of_named_from_elsewhere(deplo
     bind = deployment.paths.at("/etc/bind")
     (bind / "named.conf.local").write_text("// the operator's\n")
     (bind / "named.conf.options").write_text("options {\n    recursion yes;\n};\n")
-    assert deployment.start()[:3] == ["setup-dns", "get-named-conf", "edit-named-options"]
+    assert deployment.start()[2:5] == ["setup-dns", "get-named-conf", "edit-named-options"]
     assert (bind / "named.conf.local").read_text().splitlines()[0] == "// the operator's"
     assert "recursion yes;" in (bind / "named.conf.options").read_text()
     assert deployment.start() == []
@@ -547,24 +468,6 @@ def test_being_killed_at_the_beginning_of_every_step_loses_and_doubles_nothing(d
     ]
 
 
-NEWER = "INSERT INTO django_migrations (app, name) VALUES ('maasserver', '0999_from_the_future')"
-
-
-@pytest.mark.process
-def test_database_that_is_newer_than_the_image_is_refused_and_left_alone(deployment: Deployment) -> None:
-    deployment.start()
-    deployment.query(NEWER)
-    before = deployment.query("SELECT app, name, applied FROM django_migrations ORDER BY id")
-    with pytest.raises(
-        schema.DatabaseTooNew, match=r"maasserver\.0999_from_the_future; nothing was changed"
-    ) as failure:
-        deployment.start()
-    assert failure.value.exit_code == ExitCode.BAD_SETTINGS
-    assert deployment.query("SELECT app, name, applied FROM django_migrations ORDER BY id") == before
-    assert deployment.calls()[-1]["argv"][2] == "showmigrations"
-    assert "newer than this image" in json.loads(deployment.paths.progress.read_text())["summary"]
-
-
 @pytest.mark.process
 def test_older_migrations_that_the_image_does_not_know_are_nothing_to_fear(deployment: Deployment) -> None:
     deployment.start()
@@ -572,107 +475,6 @@ def test_older_migrations_that_the_image_does_not_know_are_nothing_to_fear(deplo
         "INSERT INTO django_migrations (app, name) VALUES ('maasserver', '0200_squashed'), ('gone', '0001')"
     )
     assert deployment.start() == ["showmigrations", "dbupgrade"]
-
-
-UPGRADE = "DELETE FROM django_migrations WHERE name = '0330_last'"
-"""Makes the database one of an older MAAS."""
-
-
-@pytest.mark.process
-def test_database_is_dumped_before_an_upgrade_and_three_dumps_are_kept(deployment: Deployment) -> None:
-    deployment.start()
-    assert not deployment.paths.backups.exists(), "there is nothing to lose before the first migration"
-    made: list[Path] = []
-    for number in range(5):
-        deployment.query(UPGRADE)
-        deployment.start()
-        made = [*made, *(set(backup.dumps(deployment.paths)) - set(made))]
-        os.utime(made[-1], (number, number))  # the clock of file names has a resolution of seconds
-        renamed = made[-1].with_name(f"{number}.dump")
-        made[-1] = made[-1].rename(renamed)
-    assert backup.dumps(deployment.paths) == made[:1:-1]
-    assert {file.stat().st_mode & 0o7777 for file in made[2:]} == {0o600}
-    assert not list(deployment.paths.backups.glob(".*")), "nothing half-written is left"
-
-
-@pytest.mark.process
-def test_upgrade_without_a_dump_happens_only_when_it_was_asked_for(deployment: Deployment) -> None:
-    deployment.start()
-    deployment.query(UPGRADE)
-    deployment.paths.backups.parent.mkdir(exist_ok=True)
-    deployment.paths.backups.write_text("in the way")
-    with pytest.raises(MaasInitError, match="could not be dumped before; nothing was changed"):
-        deployment.start()
-    assert not deployment.query("SELECT 1 FROM django_migrations WHERE name = '0330_last'")
-    assert deployment.start(MAAS_INIT_BACKUP="off") == ["showmigrations", "dbupgrade"]
-
-
-@pytest.mark.process
-def test_server_that_is_newer_than_pg_dump_is_upgraded_without_unless_a_dump_is_required(
-    deployment: Deployment, capfd: pytest.CaptureFixture[str]
-) -> None:
-    deployment.start()
-    deployment.query(UPGRADE)
-    programs = deployment.paths.at("/usr/lib/postgresql")
-    real = programs.readlink()
-    programs.unlink()
-    (programs / "9/bin").mkdir(parents=True)
-    old = programs / "9/bin/pg_dump"
-    old.write_text("#!/bin/sh\necho 'pg_dump: error: aborting because of server version mismatch'; exit 1\n")
-    old.chmod(0o755)
-    try:
-        with pytest.raises(MaasInitError, match="could not be dumped"):
-            deployment.start(MAAS_INIT_BACKUP="required")
-        assert deployment.start() == ["showmigrations", "dbupgrade"]
-    finally:
-        shutil.rmtree(programs)
-        programs.symlink_to(real)
-    assert "backup.skipped" in capfd.readouterr().err
-
-
-@pytest.mark.process
-def test_upgrade_that_makes_no_progress_fails_and_one_that_is_only_slow_does_not(deployment: Deployment) -> None:
-    deployment.start()
-    deployment.query(UPGRADE)
-    switch = deployment.paths.maas_data / "slow-dbupgrade"
-    switch.write_text("30")
-    with pytest.raises(CommandFailed, match=r"it printed nothing for 0\.5 s"):
-        deployment.start(MAAS_INIT_MIGRATION_TIMEOUT="0.5")
-    switch.unlink()
-    assert deployment.start(MAAS_INIT_MIGRATION_TIMEOUT="30")[-1] == "dbupgrade"
-
-
-@pytest.mark.process
-def test_dump_is_restored_in_place_of_a_database_in_use_which_is_kept(deployment: Deployment) -> None:
-    deployment.start()
-    deployment.query("UPDATE auth_user SET email = 'before@example.com'")
-    deployment.query(UPGRADE)
-    deployment.start()
-    deployment.query("UPDATE auth_user SET email = 'after@example.com'")
-    for path in (deployment.paths.run, deployment.paths.backups, *deployment.paths.backups.iterdir()):
-        os.chown(path, SERVER_USER, -1)
-    with as_server_user(), deployment.connect() as busy:
-        restore._replace(settings(), deployment.paths, restore.choose(deployment.paths, "latest"))
-        with pytest.raises(psycopg.OperationalError):
-            busy.execute("SELECT 1")
-    assert deployment.query("SELECT email FROM auth_user") == [("before@example.com",)]
-    assert not deployment.query("SELECT 1 FROM django_migrations WHERE name = '0330_last'"), "as before the upgrade"
-    kept = deployment.query("SELECT email FROM auth_user", POSTGRES_DB="maasdb_before_restore")
-    assert kept == [("after@example.com",)]
-    assert "dbupgrade" in deployment.start()
-
-
-@pytest.mark.process
-def test_damaged_dump_leaves_the_database_as_it_is(deployment: Deployment) -> None:
-    deployment.start()
-    deployment.paths.backups.mkdir()
-    damaged = deployment.paths.backups / "damaged.dump"
-    damaged.write_text("not a dump")
-    with as_server_user(), pytest.raises(CommandFailed, match="does not appear to be a valid archive"):
-        restore._replace(settings(), deployment.paths, restore.choose(deployment.paths, "damaged.dump"))
-    assert deployment.start() == []
-    with pytest.raises(MaasInitError, match="there is no such dump"):
-        restore.choose(deployment.paths, "other.dump")
 
 
 @pytest.mark.process
@@ -686,7 +488,8 @@ def test_two_containers_with_one_database_take_turns(deployment: Deployment, cap
         release.join()
     told = capfd.readouterr().err
     assert "turn.awaited" in told
-    assert f"maas-init on {os.uname().nodename} at the same host (for " in told
+    assert f'holder="maas-init on {os.uname().nodename} (from a local socket, since 20' in told
+    assert "turn.came" in told
 
 
 @pytest.mark.process

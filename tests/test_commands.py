@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from maas_init import commands
 from maas_init.commands import LINES_TOLD
-from maas_init.errors import CommandFailed, ExitCode
+from maas_init.errors import CommandFailed, ExitCode, Stalled
 
 
 def failure(*argv: str, silent_within: float = 60.0) -> str:
@@ -73,3 +74,23 @@ def test_program_that_may_not_be_run_is_told() -> None:
 
 def test_program_that_takes_too_long_is_ended() -> None:
     assert "it printed nothing for 0.1 s" in failure("sleep", "1000", silent_within=0.1)
+
+
+def test_program_that_prints_nothing_for_too_long_is_ended_and_a_slow_one_is_not() -> None:
+    with pytest.raises(Stalled, match=r"it printed nothing for 0\.2 s\n    one"):
+        commands.run("sh", "-c", "echo one; sleep 1000", silent_within=0.2)
+    script = "for n in 1 2 3 4 5 6; do sleep 0.1; printf .; done"
+    assert commands.run("sh", "-c", script, silent_within=0.4) == "......"
+
+
+def test_beginning_of_a_line_is_heard_before_its_end(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def answer(line: str) -> None:
+        heard.append(line)
+        (tmp_path / "heard").touch()
+
+    # It goes on only when its first word was heard.
+    script = f"printf begun; until [ -e {tmp_path}/heard ]; do sleep 0.01; done; echo ' and ended'"
+    assert commands.run("sh", "-c", script, on_line=answer) == "begun and ended"
+    assert heard == ["begun", "begun and ended"]

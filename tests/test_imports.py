@@ -16,6 +16,7 @@ PACKAGE = Path(maas_init.__file__).parent
 
 FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early", "loglines", "start_page"}
 HANDS = {
+    "backups",
     "files",
     "commands",
     "database",

@@ -34,7 +34,8 @@ def test_data_of_a_version_that_is_not_installed_is_refused_with_what_to_do() ->
     with pytest.raises(MaasInitError) as refusal:
         postgresql.choose({16: NEW}, {14})
     assert "its data is of PostgreSQL 14 and this image has PostgreSQL 16" in str(refusal.value)
-    assert "pg_dump" in refusal.value.hint
+    assert "maas-init backup" in refusal.value.hint
+    assert "maas-init restore latest" in refusal.value.hint
 
 
 def test_an_image_without_server_is_explained() -> None:

@@ -19,17 +19,19 @@ from .. import database, log
 from ..errors import MaasInitError
 from ..paths import Paths
 from ..settings import RegionSettings, Settings
-from . import admin, configuration, dns, reach, region, schema
+from . import admin, configuration, dns, leftovers, reach, region, schema
 from .work import PYTHON, Maas, RegionWork, Work, tell
 
 REGION_STEPS: tuple[tuple[str, Callable[[RegionWork], bool]], ...] = (
+    ("schema", schema.upgrade),
     ("configuration", configuration.write),
     ("dns", dns.set_up),
-    ("schema", schema.upgrade),
     ("admin", admin.create),
     ("settings", region.apply),
 )
-"""In this order, after the database answers. Each returns whether it changed anything."""
+"""In this order, after the database answers. Each returns whether it changed anything.
+
+The schema is first: where the database belongs to a newer MAAS, nothing at all is changed."""
 
 RACK_STEPS: tuple[tuple[str, Callable[[Work], bool]], ...] = (
     ("configuration", configuration.write),
@@ -58,6 +60,7 @@ def run(settings: Settings, paths: Paths, *, python: str = PYTHON) -> None:
         if isinstance(settings, RegionSettings):
             with reach.database(settings, paths) as connection:
                 reach.turn(connection, paths)
+                leftovers.end(paths)
                 changed = _take(REGION_STEPS, RegionWork(settings, paths, maas, connection))
         else:
             changed = _take(RACK_STEPS, Work(settings, paths, maas))

@@ -1,9 +1,11 @@
 """What bootstrap finished, so that the next start need not ask MAAS's programs, which take seconds each.
 
-    {"schema": FINGERPRINT, "settings": {"deployment": IDENTITY, "applied": {NAME: DIGEST, ...}}}
+    {"schema": FINGERPRINT, "settings": {"deployment": IDENTITY, "applied": {NAME: DIGEST, ...}},
+     "version": VERSION, "upgrade": {"to": VERSION, "of": DATABASE}}
 
 An entry is written after the work it tells of; each names the state of the database that it speaks of, so that it
-counts for nothing when that is another one: restored, emptied, or on another server.
+counts for nothing when that is another one: emptied, or on another server. Besides it says which version of MAAS was
+here last, and which upgrade was begun and not finished.
 """
 
 from __future__ import annotations

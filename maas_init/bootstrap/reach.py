@@ -103,30 +103,38 @@ def turn(connection: Connection, paths: Paths) -> None:
 
     dbupgrade has no lock of its own: two at once drop each other's triggers.
     """
-    told = False
-    while True:
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
-        assert row is not None
-        if row[0]:
-            return
-        holder = _holder(connection)
+    # A machine that vanished from the network shall not keep the lock for hours.
+    connection.execute(
+        "SELECT set_config('tcp_keepalives_idle', '30', false),"
+        " set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)"
+    )
+    waited_for = ""
+    while not try_lock(connection):
+        holder = lock_holder(connection)
         tell(paths, "database", f"waiting for {holder}, which prepares the same database")
-        if not told:
-            log.bound(phase="bootstrap").info("turn.awaited", holder=holder)
-        told = True
+        if holder != waited_for:
+            log.bound(phase="bootstrap").warning("turn.awaited", holder=holder)
+        waited_for = holder
         time.sleep(1)
+    if waited_for:
+        log.bound(phase="bootstrap").info("turn.came", after=waited_for)
 
 
-def _holder(connection: Connection) -> str:
-    """Return who prepares the database, and for how long it has been at it."""
+def try_lock(connection: Connection) -> bool:
+    """Take the lock that everybody takes who changes the schema, unless somebody has it; return whether we have it."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def lock_holder(connection: Connection) -> str:
+    """Return who has the lock, from where and since when, as far as the server tells this user."""
     row = connection.execute(
-        "SELECT application_name, coalesce(host(client_addr), 'the same host'),"
-        " extract(epoch from now() - backend_start)::int"
+        "SELECT coalesce(nullif(application_name, ''), 'a session of ' || usename),"
+        " coalesce(host(client_addr), 'a local socket'), to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')"
         " FROM pg_locks JOIN pg_stat_activity USING (pid)"
-        " WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s",
+        " WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s"
+        " AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         (LOCK,),
     ).fetchone()
-    if row is None:  # it has just finished
-        return "another container"
-    name, address, seconds = row
-    return f"{name} at {address} (for {seconds} s)"
+    return "somebody who has just ended" if row is None else f"{row[0]} (from {row[1]}, since {row[2]})"

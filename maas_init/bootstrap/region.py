@@ -53,6 +53,12 @@ def apply(work: RegionWork) -> bool:
     return True
 
 
+def as_applied(settings: RegionSettings, connection: Connection) -> dict[str, Any]:
+    """Return the journal's entry that lets the values of MAAS's configuration in this database stay."""
+    applied = {name: journal.digest(value) for name, value in config_wanted(settings).items()}
+    return {"deployment": deployment(connection), "applied": applied}
+
+
 def config_wanted(settings: RegionSettings) -> dict[str, Any]:
     """Return values of MAAS's configuration by its own names."""
     return {
@@ -69,7 +75,7 @@ def secrets_wanted(settings: RegionSettings) -> dict[str, str]:
 def deployment(connection: Connection) -> str:
     """Return what stands for the database that settings were applied to: itself, and when its first table was made.
 
-    An upgrade keeps it; a new, emptied or restored database has another one.
+    An upgrade keeps it; a new or emptied database has another one.
     """
     row = connection.execute(
         "SELECT oid::text, (SELECT extract(epoch from min(applied))::text FROM django_migrations)"

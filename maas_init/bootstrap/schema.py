@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import files, log
+from .. import backups, files, log
 from ..database import Connection
-from ..errors import CommandFailed, ExitCode, MaasInitError
+from ..errors import CommandFailed, DatabaseTooNew, MaasInitError, Stalled
 from ..paths import Paths
 from ..settings import RegionSettings
-from . import backup, configuration, journal
+from . import configuration, journal, saved
 from .work import RegionWork, tell
-
-TELL_EVERY = 0.5
-"""Seconds between two writes of the progress file."""
 
 LOG_EVERY = 10.0
 """Seconds between two log lines about progress."""
@@ -37,20 +34,92 @@ def upgrade(work: RegionWork) -> bool:
         return False
     began = time.monotonic()
     tell(work.paths, "schema", "counting migrations")
-    plan = _plan(work)
-    refuse_newer(work, present, plan, version)
-    pending = None if plan is None else sum(not applied for applied in plan.values())
-    if present and pending != 0:
-        backup.make(work.settings, work.paths, version)
-    logger.info("schema.started", version=version, applied=len(present), pending="?" if pending is None else pending)
-    progress = Progress(work.paths, pending)
     with private_environment(work.settings, work.paths) as environ:
-        work.maas.run(
-            "django", "dbupgrade", environ=environ, on_line=progress.hear, silent_within=work.settings.migration_timeout
-        )
-    journal.note(work.paths, schema=fingerprint(version, rows(work.connection)))
+        known = _known(work, environ)
+        refuse_newer(work.paths, version, present, known)
+        _back_up(work, version, present)
+        pending = len(known - {f"{app}.{name}" for app, name, _ in present}) if known else None
+        told = "?" if pending is None else pending
+        logger.info("schema.started", version=version, applied=len(present), pending=told)
+        progress = Progress(work.paths, pending)
+        _migrate(work, environ, progress)
+    journal.note(work.paths, schema=fingerprint(version, rows(work.connection)), version=short(version), upgrade=None)
     logger.info("schema.finished", applied=progress.done, seconds=time.monotonic() - began)
     return True
+
+
+def refuse_newer(paths: Paths, version: str, present: Iterable[tuple[Any, ...]], known: set[str]) -> None:
+    """Raise DatabaseTooNew when the database holds migrations that come after all that this MAAS knows of their app.
+
+    Others that it does not know are old: versions of MAAS drop and squash them.
+    """
+    last: dict[str, int] = {}
+    for app, _, name in (each.partition(".") for each in known):
+        last[app] = max(last.get(app, 0), _number(name))
+    newer = [f"{app}.{name}" for app, name, _ in present if app in last and _number(name) > last[app]]
+    if newer:
+        tell(paths, "schema", f"the database is newer than this image: it has {newer[-1]}")
+        more = f" and {len(newer) - 1} more" if len(newer) > 1 else ""
+        raise DatabaseTooNew(
+            f"cannot use the database: a newer MAAS than this image's ({short(version)}) has upgraded it; "
+            f"the migration {newer[-1]}{more} is unknown here",
+            hint="nothing was changed; start the newer image again, or go back to what was saved before the upgrade: "
+            "docker compose stop maas; docker compose run --rm maas maas-init restore latest",
+        )
+
+
+def _number(migration: str) -> int:
+    found = re.match(r"\d+", migration)
+    return int(found[0]) if found else 0
+
+
+def _back_up(work: RegionWork, version: str, present: list[tuple[Any, ...]]) -> None:
+    """Save the database before this upgrade, unless it is empty or this very upgrade was begun before.
+
+    What was half-way upgraded must not take the place of what was there before.
+
+    Raises MaasInitError when that fails: nothing was changed then.
+    """
+    this = {"to": version, "of": _place(work)}
+    if journal.read(work.paths).get("upgrade") == this:
+        return
+    if present:
+        saved.make(work.settings, work.connection, work.paths, backups.BEFORE_UPGRADE)
+    journal.note(work.paths, upgrade=this)
+
+
+def _place(work: RegionWork) -> str:
+    wanted = work.settings.database
+    row = work.connection.execute("SELECT oid::text FROM pg_database WHERE datname = current_database()").fetchone()
+    return journal.digest([wanted.host, wanted.port, wanted.name, row])
+
+
+def _migrate(work: RegionWork, environ: Mapping[str, str], progress: Progress) -> None:
+    patience = work.settings.migration_timeout
+    try:
+        work.maas.run(
+            *("django", "dbupgrade"),
+            environ=environ,
+            on_line=progress.hear,
+            silent_within=patience,
+        )
+    except Stalled as failure:
+        blocked = _blocked(work.connection)
+        raise MaasInitError(
+            f"cannot finish {progress.summary()}: no progress for {patience:g} s{blocked}",
+            hint="what was done is kept, the next attempt goes on there; MAAS_INIT_MIGRATION_TIMEOUT gives it longer",
+        ) from failure
+
+
+def _blocked(connection: Connection) -> str:
+    """Return for whom somebody waits in the database, or nothing."""
+    row = connection.execute(
+        "SELECT coalesce(nullif(blocker.application_name, ''), blocker.usename), coalesce(host(blocker.client_addr),"
+        " 'a local socket'), to_char(blocker.xact_start, 'YYYY-MM-DD HH24:MI:SS TZ')"
+        " FROM pg_stat_activity AS waiting JOIN pg_stat_activity AS blocker"
+        " ON blocker.pid = ANY (pg_blocking_pids(waiting.pid)) WHERE waiting.datname = current_database()"
+    ).fetchone()
+    return "" if row is None else f"; it waits for {row[0]} (from {row[1]}), in a transaction since {row[2]}"
 
 
 def rows(connection: Connection) -> list[tuple[Any, ...]]:
@@ -73,58 +142,25 @@ def package_version(status: Path) -> str:
     return found[1] if found else "unknown"
 
 
+def short(version: str) -> str:
+    """Return the version as people say it: 3.5.13 for 1:3.5.13-17412-g.0ubuntu1."""
+    found = re.match(r"(?:\d+:)?([0-9][0-9.]*)", version)
+    return found[1] if found else "unknown"
+
+
 def fingerprint(version: str, present: Iterable[tuple[Any, ...]]) -> str:
     """Return what stands for this schema: another version, or a database restored or emptied, has another one."""
     return journal.digest([version, [list(row) for row in present]])
 
 
-def _plan(work: RegionWork) -> dict[str, bool] | None:
-    """Return every migration that the image knows and whether it is applied; None when Django cannot say."""
+def _known(work: RegionWork, environ: Mapping[str, str]) -> set[str]:
+    """Return every migration that this MAAS has, as app.name; none when Django cannot say: dbupgrade will tell why."""
     try:
-        told = work.maas.run("django", "showmigrations", "--plan")
+        plan = work.maas.run("django", "showmigrations", "--plan", environ=environ)
     except CommandFailed as failure:
-        # dbupgrade will then tell why.
         log.bound(phase="bootstrap").warning("schema.unplanned", reason=str(failure).partition("\n")[0])
-        return None
-    lines = (re.match(r"\[([X ])\]\s+(\S+)", line) for line in told.splitlines())
-    return {found[2]: found[1] == "X" for found in lines if found}
-
-
-def refuse_newer(
-    work: RegionWork, present: Iterable[tuple[Any, ...]], plan: dict[str, bool] | None, version: str
-) -> None:
-    """Raise DatabaseTooNew when migrations were applied that come after all that this image knows.
-
-    Older ones that are unknown are nothing to fear: MAAS replaces long histories by a single migration now and then.
-    """
-    newest: dict[str, int] = {}
-    for name in plan or ():
-        app, _, migration = name.partition(".")
-        newest[app] = max(newest.get(app, 0), _number(migration))
-    unknown = [
-        f"{app}.{name}"
-        for app, name, *_ in present
-        if app in newest and f"{app}.{name}" not in (plan or ()) and _number(name) > newest[app]
-    ]
-    if unknown:
-        tell(work.paths, "schema", f"the database is newer than this image (MAAS {version})")
-        raise DatabaseTooNew(
-            f"cannot use the database: it is newer than this image (MAAS {version}), which does not know "
-            f"{', '.join(unknown[:3])}{' and more' if len(unknown) > 3 else ''}; nothing was changed",
-            hint=f"run the newer image again, or restore a dump made before the upgrade (in {work.paths.backups}) "
-            "with the newer image and maas-init restore, then start this one",
-        )
-
-
-def _number(migration: str) -> int:
-    found = re.match(r"\d+", migration)
-    return int(found[0]) if found else 0
-
-
-class DatabaseTooNew(MaasInitError):
-    """MAAS cannot go back to an older schema."""
-
-    exit_code = ExitCode.BAD_SETTINGS
+        return set()
+    return set(re.findall(r"^\[[ X]\] +(\S+)", plan, re.MULTILINE))
 
 
 class Progress:
@@ -133,25 +169,29 @@ class Progress:
     def __init__(self, paths: Paths, pending: int | None) -> None:
         self._paths = paths
         self._pending = pending
-        self._told = self._logged = time.monotonic()
+        self._logged = 0.0
+        self._current = ""
         self.done = 0
 
     def hear(self, line: str) -> None:
-        applied = re.search(r"Applying (\S+)\.\.\.", line)
-        self.done += bool(applied)
-        now = time.monotonic()
+        # The line begins with its migration and ends after it.
+        applying = re.match(r"\s*Applying (\S+)\.\.\.", line)
         if line.startswith("Running Temporal"):
-            tell(self._paths, "schema", "preparing Temporal's tables")
-        elif applied and now - self._told >= TELL_EVERY:
-            self._told = now
-            tell(self._paths, "schema", self.summary(), done=self.done, total=self._pending or 0)
-        if applied and now - self._logged >= LOG_EVERY:
-            self._logged = now
-            log.bound(phase="bootstrap").info("schema.advanced", progress=self.summary(), migration=applied[1])
+            self._current = "Temporal's tables"
+        elif applying and applying[1] != self._current:
+            self._current = applying[1]
+            self.done += 1
+        else:
+            return
+        tell(self._paths, "schema", self.summary(), done=self.done, total=self._pending or 0)
+        if time.monotonic() - self._logged >= LOG_EVERY:
+            self._logged = time.monotonic()
+            log.bound(phase="bootstrap").info("schema.advanced", progress=self.summary())
 
     def summary(self) -> str:
-        """Return "migrating 212/514", without the second number if it is not known."""
-        return f"migrating {self.done}" if self._pending is None else f"migrating {self.done}/{self._pending}"
+        """Return "migrating 212/514: maasserver.0212_name", without the second number if it is not known."""
+        so_far = f"migrating {self.done}" if self._pending is None else f"migrating {self.done}/{self._pending}"
+        return f"{so_far}: {self._current}" if self._current else so_far
 
 
 @contextmanager

@@ -20,6 +20,16 @@ PYTHON = "/usr/bin/python3"
 """The distribution's interpreter, which sees MAAS's modules; ours does not."""
 
 
+MARK = "MAAS_INIT_BOOTSTRAP"
+"""In the environment of every command of MAAS that we run and of what those run: so a successor knows them."""
+
+
+def mark(paths: Paths) -> str:
+    """Return what tells this container's commands from those of others, which may be seen as well."""
+    here = paths.run.stat()
+    return f"{here.st_dev}:{here.st_ino}"
+
+
 @dataclass(frozen=True)
 class Maas:
     """MAAS's commands, one layer below maas-region and maas-rack, which refuse any user but root."""
@@ -47,13 +57,14 @@ class Maas:
             return commands.run(*argv, stdin=stdin, environ=environ, on_line=on_line, silent_within=silent_within)
         except CommandFailed as failure:
             # A traceback may show any value. The first line is our own command line, which never holds a secret.
-            first, *rest = str(failure).split("\n")
+            kind, (first, *rest) = type(failure), str(failure).split("\n")
         # Outside `except`, so that the unmasked failure is not told as this one's context.
-        raise CommandFailed("\n".join([first, *mask(rest, self._secrets())]))
+        raise kind("\n".join([first, *mask(rest, self._secrets())]))
 
     def _environment(self) -> dict[str, str]:
         """Return what commands see: what MAAS's units give them, and nothing that a shell may have brought."""
         return self.paths.environment() | {
+            MARK: mark(self.paths),
             "PYTHONUNBUFFERED": "1",  # progress comes line by line
             "DJANGO_SETTINGS_MODULE": "maasserver.djangosettings.settings",
             "MAAS_REGION_CONFIG": os.fspath(self.paths.regiond_conf),
@@ -104,4 +115,4 @@ def tell(paths: Paths, step: str, summary: str, *, done: int = 0, total: int = 0
     """
     now = round(time.clock_gettime(time.CLOCK_BOOTTIME), 2)
     told = {"step": step, "summary": summary, "done": done, "total": total, "at_uptime": now}
-    files.write_json(paths.progress, told)
+    files.write_json(paths.progress, told, sync=False)
