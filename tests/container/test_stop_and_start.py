@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from maas_init import bootstrap
-
 from .conftest import Run
-from .docker import PATIENCE, Container, docker, host_pids
+from .docker import docker, host_pids
 
 pytestmark = pytest.mark.container
 
@@ -49,37 +44,6 @@ def test_stop_is_clean_and_a_second_start_changes_nothing(new: Run) -> None:
     assert maas.sql("SELECT id, username, email, password, date_joined FROM auth_user ORDER BY id") == users
     assert maas.sql("SELECT app, name, applied FROM django_migrations ORDER BY id") == migrations
     assert maas.execute("cat", "/var/lib/maas/maas_id") == identity
-
-
-def kill_at(maas: Container, step: str) -> None:
-    """Kill the container the moment its first boot comes to `step`, as a power cut would."""
-    layers = Path(maas.inspect(".GraphDriver.Data.MergedDir"))
-    first = int(maas.inspect(".State.Pid"))
-
-    def there() -> bool:
-        try:
-            return bool(json.loads((layers / "run/maas-init/progress.json").read_text())["step"] == step)
-        except (OSError, ValueError):
-            return False
-
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline, f"it did not come to the step {step}: {maas.logs()[-3000:]}"
-        time.sleep(0.001)
-    os.kill(first, signal.SIGKILL)
-    maas.wait()
-
-
-def test_a_container_killed_in_every_step_of_its_first_start_ends_healthy(new: Run) -> None:
-    maas = new().run()
-    for step, _ in bootstrap.REGION_STEPS:
-        kill_at(maas, step)
-        docker("start", maas.name)
-    maas.until_healthy()
-
-    assert maas.sql("SELECT count(*) FROM auth_user WHERE is_superuser AND username = 'admin'").strip() == "1"
-    assert maas.sql("SELECT count(*) - count(DISTINCT (app, name)) FROM django_migrations").strip() == "0"
-    assert maas.sql("SELECT count(*) FROM maasserver_node WHERE hostname = 'maas'").strip() == "1"
 
 
 def test_another_command_is_run_as_it_is(image: str) -> None:

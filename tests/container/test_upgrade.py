@@ -131,6 +131,7 @@ def test_being_killed_at_every_step_of_the_first_boot_loses_and_doubles_nothing(
     assert maas.sql(doubled) == ""
     assert maas.sql("SELECT name FROM maasserver_config GROUP BY 1 HAVING count(*) > 1") == ""
     assert maas.sql("SELECT name FROM django_migrations WHERE name LIKE '0330%'").startswith("0330_")
+    assert maas.sql("SELECT count(*) FROM maasserver_node WHERE hostname = 'maas'") == "1\n"
     assert backups(maas) == [], "a first boot that is resumed is no upgrade"
     assert 'changed="nothing to do"' in restart(maas)
 
