@@ -10,6 +10,8 @@ import pytest
 from .conftest import Run
 from .docker import Container, docker, until
 
+pytestmark = pytest.mark.container
+
 LABELLED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warning|error|critical) +[\w-]+( |$)")
 
 
