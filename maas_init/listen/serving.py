@@ -199,10 +199,16 @@ def _who(writer: asyncio.StreamWriter) -> str:
     pid = struct.unpack("3i", credentials)[0]
     try:
         while pid > 1:  # `sudo systemctl ...` is a child of the daemon that says it
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"/regiond" in command or b"/rackd" in command:
+            if _is_daemon_of_maas(Path(f"/proc/{pid}/cmdline").read_bytes()):
                 return "MAAS"
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         pass  # it has gone
     return "operator"
+
+
+def _is_daemon_of_maas(command: bytes) -> bool:
+    """Whether it is regiond's or rackd's command line: a program, or the script that an interpreter runs."""
+    program, *arguments = command.split(b"\0")
+    script = next((word for word in arguments if not word.startswith(b"-")), b"")
+    return any(word.endswith((b"/regiond", b"/rackd")) for word in (program, script))

@@ -25,7 +25,7 @@ RUNNING = {
     *("health", "postgresql", "bind9", "http", "proxy", "syslog", "ntp"),
     *("regiond", "apiserver", "temporal", "temporal-worker", "rackd", "agent"),
 }
-NOT_RUNNING = {"bootstrap", "dhcpd", "dhcpd6"}
+NOT_RUNNING = {"bootstrap", "tls", "dhcpd", "dhcpd6"}
 
 
 class ArgumentWatch(threading.Thread):
