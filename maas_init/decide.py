@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,16 @@ from .errors import ExitCode
 from .health import Level, Process, State
 from .services import Action
 
-LONGEST_DELAY = 30.0
+
+class Rung(enum.IntEnum):
+    """What is done about a service that runs and does not answer, from the gentlest on."""
+
+    RELOAD = 0
+    RESTART = 1
+    RESTART_WITH_DEPENDANTS = 2
+    GAVE_UP = 3
+    """Nothing helped: it is restarted now and then."""
+
 
 HOPELESS = {
     ExitCode.DATABASE_UNAVAILABLE: "waiting for the database",
@@ -29,8 +39,11 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Restart:
+class Heal:
+    """Do something about a service that does not answer."""
+
     name: str
+    rung: Rung
     reason: str
 
 
@@ -59,7 +72,7 @@ class Shutdown:
     reason: str
 
 
-Decision = Start | Stop | Restart | Remedy | Unbind | Shutdown
+Decision = Start | Stop | Heal | Remedy | Unbind | Shutdown
 
 
 def decide(states: Mapping[str, State], found: Mapping[str, Level], now: float) -> Iterator[Decision]:
@@ -87,7 +100,7 @@ def _about(
     elif not state.desired.on:
         if process.active:
             yield Stop(name)
-    elif process is Process.FATAL and service.on_failure is Action.SHUTDOWN:
+    elif (process is Process.FATAL or state.gave_up) and service.on_failure is Action.SHUTDOWN:
         yield Shutdown(ExitCode.SERVICE_GAVE_UP, f"{name} gave up: {state.exit}")
     elif service.oneshot and process is Process.EXITED and state.exit_status in HOPELESS:
         code = ExitCode(state.exit_status)
@@ -96,8 +109,13 @@ def _about(
         yield Start(name)
     elif found[name] is Level.UNWELL and service.on_check_failure is Action.SHUTDOWN:
         yield Shutdown(ExitCode.CHECK_GAVE_UP, f"{name} does not answer: {_seen(state)}")
-    elif found[name] is Level.UNWELL and service.on_check_failure is Action.RESTART and now >= state.retry_at:
-        yield Restart(name, f"it does not answer: {_seen(state)}")
+    elif (
+        found[name] is Level.UNWELL
+        and service.on_check_failure is Action.RESTART
+        and now >= state.heal_at
+        and _is_at_fault(state, states)
+    ):
+        yield Heal(name, _rung(state), f"it does not answer: {_seen(state)}")
 
 
 def _should_start(state: State, found: Mapping[str, Level]) -> bool:
@@ -107,10 +125,18 @@ def _should_start(state: State, found: Mapping[str, Level]) -> bool:
     return ended and not state.condition and all(found[need] is Level.READY for need in state.service.requires)
 
 
+def _is_at_fault(state: State, states: Mapping[str, State]) -> bool:
+    """Whether all that it needs has answered since it began to fail: else it may only suffer from them."""
+    needs = [states[name] for name in state.service.requires if states[name].service.check]
+    began = state.health.failing_since
+    return all(need.health.failures == 0 and need.health.at >= began for need in needs)
+
+
+def _rung(state: State) -> Rung:
+    """Return what is to be done next; what never answered has nothing to gain from reading its configuration anew."""
+    gentlest = Rung.RELOAD if state.service.reloadable and state.health.successes else Rung.RESTART
+    return Rung(max(state.rung, gentlest))
+
+
 def _seen(state: State) -> str:
     return state.health.last.detail if state.health.last else "no answer"
-
-
-def retry_delay(failed: int) -> float:
-    """Return the seconds to wait after so many failures for good: 1, 2, 4 ... 30."""
-    return min(2.0 ** min(max(0, failed - 1), 10), LONGEST_DELAY)

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from .retry import Failures
 from .services import Service
 
 
@@ -76,13 +77,18 @@ class Health:
     successes: int = 0
     failures: int = 0
     """Failures in a row."""
+    at: float = 0.0
+    """Seconds of uptime at which the last result came."""
+    failing_since: float = 0.0
+    """Seconds of uptime at which the first of the failures in a row came."""
 
 
-def fold(health: Health, result: Result) -> Health:
-    """Add one result."""
+def fold(health: Health, result: Result, now: float = 0.0) -> Health:
+    """Add one result that came at `now`."""
     if result.ok:
-        return Health(last=result, successes=health.successes + 1, failures=0)
-    return replace(health, last=result, failures=health.failures + 1)
+        return Health(last=result, successes=health.successes + 1, at=now)
+    since = health.failing_since if health.failures else now
+    return replace(health, last=result, failures=health.failures + 1, at=now, failing_since=since)
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,18 @@ class State:
     health: Health = field(default_factory=Health)
     condition: str = ""
     """The condition that is not met, in words; empty when all are."""
+    failures: Failures = field(default_factory=Failures)
+    """Ends that nobody wished and answers that did not come, since it last ran well for a while."""
     failed: int = 0
-    """Failures for good (FATAL, a one-shot's bad end) since it was last ready."""
+    """How many of them came in a row."""
+    rung: int = 0
+    """What is done next when it does not answer (decide.Rung)."""
+    heal_at: float = 0.0
+    """Seconds of uptime before which that is not done."""
+    gave_up: bool = False
+    """It failed too often: it is still tried, but seldom."""
+    ready_since: float = 0.0
+    """Seconds of uptime at which it became ready."""
     retry_at: float = 0.0
     """Seconds of uptime before which it is not tried again."""
     restarts: int = 0
@@ -211,7 +227,8 @@ def because(state: State, found: Mapping[str, Level]) -> str:
         case Level.READY:
             return last.detail if last and last.ok else ""
         case Level.DOWN if not service.watched_only:
-            return state.exit or f"supervisord says {state.process.value}"
+            told = state.exit or f"supervisord says {state.process.value}"
+            return f"{told}; it failed {state.failed} times and is only tried now and then" if state.gave_up else told
         case Level.UP if service.check is None or state.process is Process.STARTING:
             return "it is starting"
         case _:

@@ -1,9 +1,13 @@
-"""The part that runs inside supervisord: wakes it at every signal, ends what a dead service leaves, labels lines.
+"""The part that runs inside supervisord: wakes it at every signal, paces restarts, ends what a dead service leaves.
 
 Stock supervisord sleeps in poll() for up to a second whatever happens to its children: since Python 3.5 a signal no
 longer ends the call. So a crash is noticed, and a stop acted on, up to two seconds late, and the first service starts
 a second after supervisord itself. Python can write each signal's number into a pipe; with that pipe among the things
 supervisord polls, it wakes at once.
+
+It also starts again at once whatever ran for a second, however often that dies, waits seconds before it tries anew what
+died younger, and after a few tries gives up for good. Here all that exits by itself is paced alike (retry.py), by means
+of supervisord's own state for it, BACKOFF.
 
 When a service's main process dies, supervisord forgets the rest of it: nginx's workers keep the ports, and its
 replacement cannot have them. systemd ends the whole control group; every service of supervisord has a process group.
@@ -25,14 +29,17 @@ import functools
 import os
 import signal
 import time
+from collections import defaultdict
 from typing import Any
 
 from supervisor import events
+from supervisor.datatypes import RestartWhenExitUnexpected
 from supervisor.process import Subprocess
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
-from supervisor.states import SupervisorStates
+from supervisor.states import ProcessStates, SupervisorStates
 
 from . import output
+from .retry import Failures
 
 
 @functools.cache  # a reload of supervisord makes us again in the same process
@@ -117,10 +124,51 @@ def _end_what_is_left(event: Any) -> None:
             os.killpg(leader, signal.SIGKILL)
 
 
+# When what ended by itself is tried again.
+
+FAILURES: dict[str, Failures] = defaultdict(Failures)
+"""Of each service, on CLOCK_MONOTONIC."""
+
+
+def _pace(event: Any) -> None:
+    """Choose the time of the next try for what exited by itself, or could not even be started."""
+    process, exited = event.process, isinstance(event, events.ProcessStateExitedEvent)
+    config = process.config
+    expected = config.autorestart is RestartWhenExitUnexpected and process.exitstatus in config.exitcodes
+    if not config.autorestart or (exited and expected) or event.from_state == ProcessStates.EXITED:
+        return
+    failures, now = FAILURES[config.name], time.monotonic()
+    failures.add(now, ran_for=max(0.0, process.laststop - process.laststart) if exited else 0.0)
+    seconds = failures.delay(now, int.from_bytes(os.urandom(2), "big") / 0xFFFF)
+    process.change_state(ProcessStates.BACKOFF)
+    process.delay = time.time() + seconds if seconds else 0
+    # supervisord gives up when the first is larger, and mends the delay by it when the clock is set back.
+    process.backoff = config.startretries = int(seconds) + 1
+    _wake_in(seconds)
+
+
+def _wake_in(seconds: float) -> None:
+    """Wake supervisord when something is due; it looks by itself each second."""
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    if 0 < seconds < (left or 1.0):
+        signal.setitimer(signal.ITIMER_REAL, seconds + 0.001, 0)
+
+
+def _forget_failures(event: Any) -> None:
+    FAILURES[event.process.config.name].forget()
+
+
+def _let_it_hear(event: Any) -> None:
+    """Let a process that somebody suspended hear that it shall stop."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(event.process.pid, signal.SIGCONT)
+
+
 # How services end.
 
 ENDINGS: dict[str, dict[str, Any]] = {}
-"""How each service ended last; supervisord itself forgets the signal, and everything of what ended too quickly."""
+"""How each service ended last; supervisord itself forgets the signal, and everything of what ended too quickly. One
+that could not even be started has no process id and an error."""
 
 
 @functools.cache  # as above
@@ -130,15 +178,27 @@ def _remember_endings() -> None:
     def finish(process: Any, pid: int, status: int) -> None:
         wished = process.killing
         stock(process, pid, status)
-        ENDINGS[process.config.name] = {
-            "pid": pid,
-            "code": os.waitstatus_to_exitcode(status),
-            "wished": wished,
-            "at": process.laststop,
-            "lasted": max(0.0, process.laststop - process.laststart),
-        }
+        _note_ending(process, pid, code=os.waitstatus_to_exitcode(status), wished=wished)
 
     Subprocess.finish = finish
+
+
+def _note_ending(process: Any, pid: int, *, code: int, wished: bool, error: str = "") -> None:
+    at = process.laststop if pid else time.time()
+    ENDINGS[process.config.name] = {
+        "pid": pid,
+        "code": code,
+        "error": error,
+        "wished": wished,
+        "at": at,
+        "lasted": max(0.0, at - process.laststart),
+        "again_in": max(0.0, process.delay - at) if process.delay else 0.0,
+    }
+
+
+def _note_failed_start(event: Any) -> None:
+    if not event.process.pid:
+        _note_ending(event.process, 0, code=127, wished=False, error=str(event.process.spawnerr))
 
 
 # What operators ask.
@@ -147,10 +207,20 @@ ASKED: dict[str, tuple[bool, float]] = {}
 """What an operator asked last of a service: to run or not, and when (CLOCK_MONOTONIC, which all processes share)."""
 
 
-class Operators(SupervisorNamespaceRPCInterface):  # type: ignore[misc]  # it has no types
-    """supervisord's own methods; what comes here is noted, whether it has an effect or not."""
+class _Starter(SupervisorNamespaceRPCInterface):  # type: ignore[misc]  # it has no types
+    """supervisord's own methods; what waits for its next try gets it when somebody asks."""
 
     def startProcess(self, name: str, wait: bool = True) -> Any:  # noqa: N802 - supervisord's name
+        _, process = self._getGroupAndProcess(name)
+        if process is not None and process.get_state() == ProcessStates.BACKOFF:
+            process.change_state(ProcessStates.STOPPED)
+        return super().startProcess(name, wait)
+
+
+class Operators(_Starter):
+    """The same for operators; what comes here is noted, whether it has an effect or not."""
+
+    def startProcess(self, name: str, wait: bool = True) -> Any:  # noqa: N802
         self._note(name, on=True)
         return super().startProcess(name, wait)
 
@@ -174,7 +244,7 @@ class Listener:
     """The health listener's methods: they act on a wish, and do nothing once an operator wished otherwise."""
 
     def __init__(self, supervisord: Any) -> None:
-        self._stock = SupervisorNamespaceRPCInterface(supervisord)
+        self._stock = _Starter(supervisord)
 
     def start(self, name: str, wished: float) -> bool:
         """Start a process as was wished at that time; return whether that still holds."""
@@ -200,6 +270,12 @@ def make(supervisord: Any, log_format: str = "console") -> Listener:
     _let_children_hear_signals()
     _remember_endings()
     output.take(supervisord, log_format)
+    signal.signal(signal.SIGALRM, lambda *_: None)  # it only wakes
     for ended in (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent, events.ProcessStateBackoffEvent):
         events.subscribe(ended, _end_what_is_left)
+    for failed in (events.ProcessStateExitedEvent, events.ProcessStateBackoffEvent):
+        events.subscribe(failed, _pace)
+    events.subscribe(events.ProcessStateBackoffEvent, _note_failed_start)
+    events.subscribe(events.ProcessStateStoppedEvent, _forget_failures)
+    events.subscribe(events.ProcessStateStoppingEvent, _let_it_hear)
     return Listener(supervisord)

@@ -36,21 +36,28 @@ class Asked:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended (plugin.py)."""
+    """How a process ended, or why it could not be started (plugin.py)."""
 
     pid: int
+    """0 when it could not be started."""
     code: int
     """Its exit status, or the negative number of the signal that ended it."""
+    error: str
+    """Why it could not be started."""
     wished: bool
     """Whether supervisord had been asked to stop it."""
     at: float
     """When, in seconds since the epoch."""
     lasted: float
     """Seconds it had run."""
+    again_in: float
+    """Seconds after which supervisord tries again."""
 
     @property
     def how(self) -> str:
         """Say it in words."""
+        if self.error:
+            return f"could not be started: {self.error}"
         if self.code >= 0:
             return f"exited with {self.code}"
         try:

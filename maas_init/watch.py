@@ -1,4 +1,4 @@
-"""Watch: pass signals on and bury the dead until supervisord ends.
+"""Watch: pass signals on, bury the dead and see that the listener is not stuck, until supervisord ends.
 
 Signals are blocked and waited for, so there is no handler in which anything could go wrong. Only this module waits
 for children after hand-over: whoever else did would lose exit statuses to it.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import log
+from . import files, log
 from .paths import Paths
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
@@ -31,6 +31,15 @@ PATIENCE_SECONDS = 9.0
 LOOK_EVERY = 0.5
 """Seconds between two looks whether it is still the same listener that was told."""
 
+STUCK_AFTER = 20.0
+"""Seconds without a sign of life after which the listener is killed: it gives one every 5, and healthcheck.sh
+distrusts what is older than 30."""
+BEAT_EVERY = 5.0
+"""Seconds between two looks at it."""
+
+ORPHANS_AFTER, ORPHANS_EVERY = 5.0, 600.0
+"""Seconds after the first orphan when their number is told, and between two such lines at least."""
+
 
 def block_signals() -> None:
     """From here on signals wait for `watch`."""
@@ -42,7 +51,7 @@ def watch(supervisord: int, where: Paths) -> int:
 
     A supervisord that dies of the signal with which we stop it had not begun to listen: that is a stop like any other.
     """
-    stop = Stop(supervisord, where)
+    stop, heart, orphans = Stop(supervisord, where), Heart(supervisord, where), Orphans()
     while True:
         information = signal.sigtimedwait(WATCHED, stop.patience())
         number = information.si_signo if information else None
@@ -50,10 +59,16 @@ def watch(supervisord: int, where: Paths) -> int:
             stop.go_on()
         elif number in PASSED_ON:
             os.kill(supervisord, number)
+        elif number == signal.SIGUSR1:
+            tell_status(where)
         for pid, status in reap():
             if pid == supervisord:
                 return 0 if stop.asked and status == 128 + signal.SIGTERM else status
+            orphans.add()
         stop.keep_on()
+        orphans.tell()
+        if not stop.asked:
+            heart.listen()
 
 
 class Stop:
@@ -72,8 +87,8 @@ class Stop:
         return self._stage > 0
 
     def patience(self) -> float:
-        """Seconds until `keep_on` has something to do; a day when nobody asked to stop."""
-        return LOOK_EVERY if self.asked else 86400.0
+        """Seconds until there is something to do, also when no signal comes."""
+        return LOOK_EVERY if self.asked else BEAT_EVERY
 
     def go_on(self) -> None:
         """Begin the next stage."""
@@ -107,6 +122,72 @@ class Stop:
             self._told = listener
             os.kill(listener, ORDERLY_STOP)
         return listener != 0
+
+
+class Heart:
+    """Whether the listener gives signs of life; one that does not is killed, and supervisord starts another."""
+
+    def __init__(self, supervisord: int, where: Paths) -> None:
+        self._supervisord = supervisord
+        self._where = where
+        self._look_at = 0.0
+        self._doubted = 0
+
+    def listen(self) -> None:
+        """Look at most every BEAT_EVERY seconds; only who is silent at two looks is stuck.
+
+        After a sleep of the whole machine the last sign of life is old, and the next one comes at once.
+        """
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + BEAT_EVERY
+        listener, silent = listener_pid(self._where, self._supervisord), self._silent_for()
+        if not listener or silent < STUCK_AFTER:
+            self._doubted = 0
+        elif listener != self._doubted:
+            self._doubted = listener
+        else:
+            log.error("listener.stuck", pid=listener, silent_for=silent, remedy="it is killed and started anew")
+            os.kill(listener, signal.SIGKILL)
+            self._doubted = 0
+
+    def _silent_for(self) -> float:
+        """Return the seconds since the last sign of life; 0 before the first."""
+        try:
+            written = float(self._where.health.read_text().split()[1])
+        except (OSError, ValueError, IndexError):
+            return 0.0
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - written
+
+
+class Orphans:
+    """What lost its parent became our child and ended: how many, told now and then in one line."""
+
+    def __init__(self) -> None:
+        self._buried = 0
+        self._tell_at = 0.0
+
+    def add(self) -> None:
+        if not self._buried:
+            self._tell_at = max(self._tell_at, time.monotonic() + ORPHANS_AFTER)
+        self._buried += 1
+
+    def tell(self) -> None:
+        now = time.monotonic()
+        if self._buried and now >= self._tell_at:
+            log.info("orphans.buried", number=self._buried)
+            self._buried, self._tell_at = 0, now + ORPHANS_EVERY
+
+
+def tell_status(where: Paths) -> None:
+    """Print how everything is, a line for each service, as the listener said it last."""
+    found = files.read_json(where.status)
+    if not found:
+        log.warning("status.unknown", reason="the health listener has not written it yet")
+        return
+    log.info("status.told", level=found["level"], summary=found["summary"], uptime=found["uptime"])
+    for name, service in found["services"].items():
+        log.info("service.told", service=name, level=service["level"], because=service["because"])
 
 
 def reap() -> Iterator[tuple[int, int]]:

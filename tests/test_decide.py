@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from maas_init import health
-from maas_init.decide import Decision, Remedy, Restart, Shutdown, Start, Stop, Unbind, decide, retry_delay
+from maas_init.decide import Decision, Heal, Remedy, Rung, Shutdown, Start, Stop, Unbind, decide
 from maas_init.errors import ExitCode
 from maas_init.health import Desired, Health, Process, Result, State
 from maas_init.services import Action, Check, Service
@@ -117,7 +117,7 @@ def test_what_is_bound_and_off_stays_off() -> None:
     ("action", "expected"),
     [
         (Action.IGNORE, []),
-        (Action.RESTART, [Restart("a", "it does not answer: no answer")]),
+        (Action.RESTART, [Heal("a", Rung.RESTART, "it does not answer: no answer")]),
         (Action.SHUTDOWN, [Shutdown(ExitCode.CHECK_GAVE_UP, "a does not answer: no answer")]),
     ],
 )
@@ -127,9 +127,48 @@ def test_what_stopped_answering_is_treated_as_its_file_says(action: Action, expe
     assert decisions(silent) == expected
 
 
+@pytest.mark.parametrize(
+    ("reloadable", "answered", "before", "expected"),
+    [
+        (True, 1, Rung.RELOAD, Rung.RELOAD),
+        (True, 0, Rung.RELOAD, Rung.RESTART),
+        (False, 1, Rung.RELOAD, Rung.RESTART),
+        (True, 1, Rung.RESTART, Rung.RESTART),
+        (True, 1, Rung.RESTART_WITH_DEPENDANTS, Rung.RESTART_WITH_DEPENDANTS),
+        (False, 1, Rung.GAVE_UP, Rung.GAVE_UP),
+    ],
+)
+def test_what_does_not_answer_is_treated_gently_first(
+    reloadable: bool, answered: int, before: Rung, expected: Rung
+) -> None:
+    service = Service("a", check=CHECK, on_check_failure=Action.RESTART, reloadable=reloadable)
+    silent = state(service, Process.RUNNING)
+    silent.health, silent.overdue, silent.rung = replace(UNWELL, successes=answered), True, before
+    assert decisions(silent) == [Heal("a", expected, "it does not answer: no answer")]
+
+
+@pytest.mark.parametrize(
+    ("health_of_need", "expected"),
+    [
+        (Health(successes=9, at=50.0), [Heal("web", Rung.RESTART, "it does not answer: no answer")]),
+        (Health(successes=9, at=39.0), []),
+        (Health(successes=9, failures=1, at=50.0, failing_since=50.0), []),
+    ],
+    ids=["it answered since", "nobody asked it since", "it has begun to fail as well"],
+)
+def test_what_may_only_suffer_is_not_restarted_before_that_is_known(
+    health_of_need: Health, expected: list[Decision]
+) -> None:
+    database = state(replace(A, check=CHECK), Process.RUNNING)
+    database.health = health_of_need
+    web = state(Service("web", requires=("a",), check=CHECK, on_check_failure=Action.RESTART), Process.RUNNING)
+    web.health = replace(UNWELL, failing_since=40.0)
+    assert decisions(database, web) == expected
+
+
 def test_restart_waits_for_its_time() -> None:
     silent = state(Service("a", check=CHECK, on_check_failure=Action.RESTART), Process.RUNNING)
-    silent.health, silent.retry_at = UNWELL, 101.0
+    silent.health, silent.heal_at = UNWELL, 101.0
     assert decisions(silent, now=100.0) == []
 
 
@@ -146,6 +185,14 @@ def test_what_only_suffers_from_another_is_not_restarted() -> None:
 def test_container_ends_when_a_service_that_must_not_fail_fails() -> None:
     failed = state(Service("a", on_failure=Action.SHUTDOWN), Process.FATAL)
     failed.exit = "exited with 3"
+    assert decisions(failed) == [Shutdown(ExitCode.SERVICE_GAVE_UP, "a gave up: exited with 3")]
+
+
+def test_container_ends_when_a_service_that_must_not_fail_failed_too_often() -> None:
+    failed = state(Service("a", on_failure=Action.SHUTDOWN), Process.BACKOFF)
+    failed.exit = "exited with 3"
+    assert decisions(failed) == []
+    failed.gave_up = True
     assert decisions(failed) == [Shutdown(ExitCode.SERVICE_GAVE_UP, "a gave up: exited with 3")]
 
 
@@ -172,15 +219,6 @@ def test_container_ends_when_the_first_steps_found_no_database(oneshot: bool, st
 
 
 # Back-off.
-
-
-def test_delays_double_up_to_half_a_minute() -> None:
-    assert [retry_delay(failed) for failed in range(8)] == [1, 1, 2, 4, 8, 16, 30, 30]
-
-
-def test_delay_stays_finite_after_any_number_of_failures() -> None:
-    assert retry_delay(1000) == 30
-    assert retry_delay(10_000_000) == 30
 
 
 def test_check_that_fails_has_its_remedy_run_again_but_not_at_once_and_for_ever() -> None:

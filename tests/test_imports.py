@@ -14,7 +14,7 @@ import maas_init
 
 PACKAGE = Path(maas_init.__file__).parent
 
-FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early", "loglines", "start_page"}
+FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early", "loglines", "retry", "start_page"}
 HANDS = {
     "backups",
     "files",
@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(HANDS, FACTS | HANDS),
     **dict.fromkeys(PHASES, FACTS | HANDS | PHASES),
     **dict.fromkeys(TOP, FACTS | HANDS | PHASES | TOP),
-    "plugin": {"output"},
+    "plugin": {"output", "retry"},
     "output": {"loglines"},
 }
 
@@ -149,7 +149,11 @@ def test_plugin_brings_nothing_into_supervisord() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     packages = {name for name in done.stdout.split() if name.partition(".")[0] not in ("json", "_json", "supervisor")}
-    assert packages == {"atexit", "maas_init", *(f"maas_init.{name}" for name in ("plugin", "output", "loglines"))}
+    assert packages == {
+        "atexit",
+        "maas_init",
+        *(f"maas_init.{name}" for name in ("plugin", "output", "loglines", "retry")),
+    }
 
 
 def test_no_library_is_used_that_is_not_declared() -> None:

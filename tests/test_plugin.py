@@ -137,8 +137,59 @@ ONE = pytest.mark.parametrize("started", [SLEEPER], indirect=True, ids=["one pro
 
 @ONE
 def test_death_is_noticed_much_sooner_than_by_stock_supervisord(started: Supervisord, stock: Supervisord) -> None:
-    """Stock supervisord sleeps up to a second: on whatever machine, ten deaths here take less than three there."""
-    assert seconds_for(10, started) < seconds_for(3, stock)
+    """Stock supervisord sleeps up to a second: on whatever machine, five deaths here take less than three there."""
+    assert seconds_for(5, started) < seconds_for(3, stock)
+
+
+DYING = program("dying", "/bin/sh -c 'echo once >> %(here)s/tries; exit 3'", startsecs=1, startretries=0)
+ABSENT = program("absent", "/nonexistent/daemon", startretries=0)
+
+
+@pytest.mark.parametrize("started", [DYING], indirect=True)
+def test_what_dies_at_once_is_tried_ever_later_and_never_given_up(started: Supervisord) -> None:
+    tries = started.root / "tries"
+    until(lambda: tries.exists() and tries.read_text().count("once") >= 8)
+    until(lambda: started.info("dying").process is Process.BACKOFF)
+    ending = started.info("dying").ending
+    assert ending
+    assert (ending.code, ending.wished) == (3, False)
+    assert ending.again_in > 0.3
+    log = started.log.read_text()
+    assert "FATAL" not in log
+    assert "gave up" not in log
+
+
+@pytest.mark.parametrize("started", [ABSENT], indirect=True)
+def test_what_cannot_be_started_is_tried_again_too(started: Supervisord) -> None:
+    until(lambda: started.log.read_text().count("spawnerr: can't find command '/nonexistent/daemon'") >= 3)
+    info = started.info("absent")
+    assert info.process is Process.BACKOFF
+    assert info.ending
+    assert info.ending.how == "could not be started: can't find command '/nonexistent/daemon'"
+
+
+MENDED = program("mended", "/bin/sh -c 'test -e %(here)s/mended && exec sleep 1000'")
+
+
+@pytest.mark.parametrize("started", [MENDED], indirect=True)
+def test_who_asks_for_what_waits_for_its_next_try_gets_it_at_once(started: Supervisord) -> None:
+    def far_away() -> bool:
+        info = started.info("mended")
+        return info.process is Process.BACKOFF and bool(info.ending and info.ending.again_in > 10)
+
+    until(far_away)
+    (started.root / "mended").touch()
+    started.supervisorctl("start", "mended")
+    assert started.running("mended")
+
+
+@ONE
+def test_suspended_process_hears_that_it_shall_stop(started: Supervisord) -> None:
+    pid = until(lambda: started.running("sleeper"))
+    os.kill(pid, signal.SIGSTOP)
+    assert started.rpc.stop("sleeper", time.monotonic())
+    until(lambda: started.info("sleeper").process is Process.STOPPED)
+    assert "stopped: sleeper (terminated by SIGTERM)" in started.log.read_text()
 
 
 @ONE

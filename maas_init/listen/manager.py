@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .. import decide, files, health, lastwords, log, loglines, logs, probes
+from .. import decide, files, health, lastwords, log, loglines, logs, probes, retry
+from ..decide import Rung
 from ..errors import ExitCode
 from ..health import Desired, Health, Level, Process, State
 from ..paths import Paths
@@ -32,8 +34,10 @@ LOOK_EVERY = 10.0
 """Seconds between two looks at supervisord when it says nothing: an event may have been lost."""
 THREADS = 40
 """Enough for every probe to wait for its answer at once, and for supervisord besides."""
-RECHECK_EVERY = 2.0
+RECHECK_EVERY = 0.5
 """Seconds at the most between two questions to what did not answer the last one."""
+JITTER = 0.1
+"""Share of the time between two questions by which it may be shorter or longer: they must not all come at once."""
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
 HEALTH = "health"
@@ -96,7 +100,12 @@ class Manager:
             judged, self._judged = self._judged, asyncio.Event()
             judged.set()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), JUDGE_EVERY)
+                await asyncio.wait_for(self._wake.wait(), self._idle_for(uptime()))
+
+    def _idle_for(self, now: float) -> float:
+        """Return the seconds until there is something to do at the latest."""
+        times = (at for state in self.states.values() for at in (state.retry_at, state.heal_at) if at > now)
+        return min([JUDGE_EVERY, *(at - now for at in times)])
 
     def supervisord_said(self, event: str) -> None:
         """Hear that something happened; what it was is looked up."""
@@ -126,7 +135,7 @@ class Manager:
                 self._note(self.states[name], info, now)
             if info.ending and info.ending != self._endings.get(name):
                 self._endings[name] = info.ending
-                self._mourn(name, info.ending)
+                self._mourn(name, info.ending, now, new=self._looks_done > 1)
         for state in self.states.values():
             if not state.process.alive:
                 state.bound = ()
@@ -139,6 +148,8 @@ class Manager:
             check = state.service.check
             started = state.process is Process.RUNNING or state.service.watched_only
             state.overdue = bool(check and started and now - state.since > check.start_within)
+            if state.failed and self._has_settled(state, now):
+                self._forgive(state)
         before, self.levels = self.levels, health.levels(self.states.values())
         for name, level in self.levels.items():
             if level is not before[name]:
@@ -150,8 +161,7 @@ class Manager:
     def _level_changed(self, state: State, before: Level) -> None:
         name, level = state.service.name, self.levels[state.service.name]
         if level is Level.READY:
-            state.failed, state.retry_at = 0, 0.0
-        if level is Level.READY:
+            state.ready_since = uptime()
             self._log.info("service.ready", service=name, why=health.explain(state, self.levels))
             for other in state.service.reloads:
                 self._spawn(self._reload(other))
@@ -159,6 +169,15 @@ class Manager:
             return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
             self._log.warning(f"service.{level.value}", service=name, why=health.explain(state, self.levels))
+
+    def _has_settled(self, state: State, now: float) -> bool:
+        ready = self.levels[state.service.name] is Level.READY
+        return ready and (state.service.oneshot or now - state.ready_since >= retry.SETTLED)
+
+    def _forgive(self, state: State) -> None:
+        state.failures.forget()
+        state.failed, state.retry_at, state.gave_up = 0, 0.0, False
+        state.rung, state.heal_at = Rung.RELOAD, 0.0
 
     def _unmet_condition(self, service: Service) -> str:
         for path in service.condition_path_exists:
@@ -176,31 +195,43 @@ class Manager:
             if not info.process.alive:
                 state.health = Health()
                 state.exit, state.exit_status = _ending(info), info.exit_status
-                told = publish.progress(self.where)
-                if state.service.oneshot and info.exit_status and told:
-                    state.exit += f" ({told})"
-                self._count_failure(state, info, now)
             state.process, state.pid, state.started, state.since = info.process, info.pid, info.started, now
         asked = info.asked
         if asked and asked.moment > state.desired.moment and not self.stopping:
             reason = f"{'started' if asked.on else 'stopped'} with supervisorctl"
             self.want(state.service.name, on=asked.on, owner="operator", reason=reason, moment=asked.moment)
 
-    def _count_failure(self, state: State, info: ProcessInfo, now: float) -> None:
-        badly = state.service.oneshot and info.process is Process.EXITED and info.exit_status != 0
-        if info.process is Process.FATAL or badly:
-            self._failed(state, state.exit, now)
-
-    def _failed(self, state: State, how: str, now: float) -> None:
+    def _failed(
+        self, state: State, how: str, now: float, *, ran_for: float = 0.0, again_in: float | None = None
+    ) -> None:
+        """Count a failure; when it is tried again is for supervisord to say (`again_in`), or for us."""
         state.exit = how
-        state.failed += 1
-        state.retry_at = now + decide.retry_delay(state.failed)
-        self._log.error("service.failed", service=state.service.name, how=how, times=state.failed)
+        state.failures.add(now, ran_for=ran_for)
+        state.failed = state.failures.in_a_row
+        delay = state.failures.delay(now, random.random()) if again_in is None else again_in
+        state.retry_at = now + delay
+        self._log.error("service.failed", service=state.service.name, how=how, times=state.failed, again_in=delay)
+        if state.failures.gave_up(now):
+            self._give_up(state)
 
-    def _mourn(self, name: str, ending: Ending) -> None:
+    def _give_up(self, state: State) -> None:
+        if not state.gave_up:
+            state.gave_up = True
+            self._log.error("service.gave_up", service=state.service.name, how=state.exit, tried_every=retry.LONGEST)
+
+    def _mourn(self, name: str, ending: Ending, now: float, *, new: bool) -> None:
         """Leave the last words of a process whose end nobody wished, be it the listener before this one."""
-        well = name in self.states and self.states[name].service.oneshot and ending.code == 0
-        if not (ending.wished or well or self.stopping):
+        state = self.states.get(name)
+        well = state and state.service.oneshot and ending.code == 0
+        if ending.wished or well or self.stopping:
+            return
+        if state and new:
+            again_in = ending.again_in if state.process in (Process.BACKOFF, Process.STARTING) else None
+            how = f"{ending.how} right after its start" if ending.pid and ending.lasted < 1 else ending.how
+            told = publish.progress(self.where) if state.service.oneshot else ""
+            how += f" ({told})" if told else ""
+            self._failed(state, how, now, ran_for=ending.lasted, again_in=again_in)
+        if ending.pid:
             how = f"{ending.how} {ending.lasted:.1f} s after its start (process {ending.pid})"
             self._leave_last_words(name, how, ending.at)
 
@@ -234,7 +265,9 @@ class Manager:
         state.desired = Desired(on=on, owner=owner, reason=reason, at=time.time(), moment=moment)
         if on:
             # Whoever asks anew gets a try at once, whatever happened before.
-            state.failed, state.retry_at = 0, 0.0
+            self._forgive(state)
+            if state.process is Process.BACKOFF:
+                self._do(name, self._start)
         self._wake.set()
 
     async def changed(self) -> None:
@@ -261,14 +294,40 @@ class Manager:
             self._do(decision.name, self._start)
         elif isinstance(decision, decide.Stop):
             self._do(decision.name, self._stop)
+        elif isinstance(decision, decide.Heal):
+            self._heal(self.states[decision.name], decision.rung, decision.reason)
         else:
-            # What fails is tried again later and later: the service itself, or the check that asks for its remedy.
-            failing = self.states[decision.check if isinstance(decision, decide.Remedy) else decision.name]
-            failing.failed += 1
-            failing.retry_at = uptime() + decide.retry_delay(failing.failed)
-            self._log.warning("service.restarted", service=decision.name, reason=decision.reason)
-            self._leave_last_words(decision.name, f"was restarted because {decision.reason}", time.time())
+            # What fails is tried again later and later: here the check that asks for its remedy.
+            self._failed(self.states[decision.check], decision.reason, uptime())
+            self._leave_last_words(decision.name, f"was run again because {decision.reason}", time.time())
             self.restart(decision.name)
+
+    def _heal(self, state: State, rung: Rung, reason: str) -> None:
+        """Do something about a service that does not answer; what is done next time goes further."""
+        name, now = state.service.name, uptime()
+        assert state.service.check
+        state.rung = min(rung + 1, Rung.GAVE_UP)
+        if rung is Rung.RELOAD:
+            self._log.warning("service.reloaded", service=name, reason=reason)
+            state.heal_at = now + state.service.check.within + 2 * RECHECK_EVERY
+            self._spawn(self._reload(name))
+            return
+        self._failed(state, reason, now, ran_for=now - max(state.since, state.ready_since), again_in=0.0)
+        if rung is Rung.GAVE_UP:
+            self._give_up(state)
+            state.heal_at = now + retry.LONGEST
+        others = self._all_dependants(name) if rung is Rung.RESTART_WITH_DEPENDANTS else []
+        self._log.warning("service.restarted", service=name, reason=reason, and_also=",".join(others) or "nothing")
+        self._leave_last_words(name, f"was restarted because {reason}", time.time())
+        for each in (*others, name):
+            self.restart(each)
+
+    def _all_dependants(self, name: str) -> list[str]:
+        """Return what runs and needs a service, be it by way of others."""
+        found: list[str] = []
+        for dependant in sorted(self._dependants(name)):
+            found += [*self._all_dependants(dependant), dependant]
+        return [each for each in dict.fromkeys(found) if self.states[each].process.alive]
 
     def _do(self, name: str, action: Callable[[str], Awaitable[None]]) -> None:
         self._busy.add(name)
@@ -338,7 +397,7 @@ class Manager:
                 question = probes.Question(check.arguments, check.within, state.pid)
                 result = await asyncio.to_thread(probes.run, probe, check.kind, question)
                 if state.pid == question.pid:
-                    state.health = health.fold(state.health, result)
+                    state.health = health.fold(state.health, result, uptime())
                     self._wake.set()
             await asyncio.sleep(_pause(state, check))
 
@@ -412,9 +471,12 @@ def _first_state(service: Service, before: dict[str, Desired]) -> State:
 
 def _pause(state: State, check: Check) -> float:
     """Return the seconds until the next question: fewer where the last was not answered, to know soon which it is."""
+    seconds = check.every
     if not state.health.successes:
-        return FIRST_ANSWER_EVERY
-    return min(check.every, RECHECK_EVERY) if state.health.failures else check.every
+        seconds = FIRST_ANSWER_EVERY
+    elif state.health.failures:
+        seconds = min(check.every, RECHECK_EVERY)
+    return seconds * (1 + JITTER * (2 * random.random() - 1))
 
 
 def _ending(info: ProcessInfo) -> str:
