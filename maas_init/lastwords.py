@@ -24,8 +24,11 @@ CONTAINER = "container"
 
 CONTROL_GROUP = "/sys/fs/cgroup"
 MEMORY = (
-    ("memory.current", "memory.max", "memory.events"),
-    ("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes", "memory/memory.oom_control"),
+    ("memory.current", "memory.max", "memory.events", "memory.stat"),
+    (
+        *("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes"),
+        *("memory/memory.oom_control", "memory/memory.stat"),
+    ),
 )
 """What is used, the limit and the kernel's counters: in control groups of version 2, and of version 1."""
 NO_LIMIT = 1 << 60
@@ -79,6 +82,8 @@ class Memory(NamedTuple):
     """Bytes; None also when there is none."""
     killed: int | None
     """Processes that the kernel killed for want of memory since the container began."""
+    reclaimable: int = 0
+    """Bytes of what is used that the kernel can take back at once: files read once."""
 
     def since(self, before: Memory) -> str:
         """Say in a sentence how much is used, and what the kernel killed since `before`."""
@@ -93,13 +98,14 @@ class Memory(NamedTuple):
 def memory(where: Paths) -> Memory:
     """Look at the control group of the container."""
     group = where.at(CONTROL_GROUP)
-    used, limit, events = next((files for files in MEMORY if (group / files[0]).exists()), MEMORY[0])
-    counters = dict(line.split() for line in _read(group / events).splitlines())
+    used, limit, events, stat = next((files for files in MEMORY if (group / files[0]).exists()), MEMORY[0])
+    counters, pages = (dict(line.split() for line in _read(group / file).splitlines()) for file in (events, stat))
     most = _number(_read(group / limit))
     return Memory(
         used=_number(_read(group / used)),
         limit=most if most and most < NO_LIMIT else None,
         killed=_number(counters.get("oom_kill", "")),
+        reclaimable=_number(pages.get("total_inactive_file") or pages.get("inactive_file", "")) or 0,
     )
 
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
+import os
+import re
 import secrets
+import shutil
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from . import certificate, database, files
+from . import certificate, database, files, lastwords
 from .errors import MaasInitError
 from .health import Result
 from .paths import Paths
@@ -49,18 +54,24 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
     """Return every probe by the name that service files use."""
     return {
         "certificate": lambda _: in_use(settings.region().tls, where),
-        "connect": connect,
+        "disk-space": disk_space,
         "dns": dns,
         "http": answer,
         "maas-url": lambda question: regions([settings.region().maas_url], question.within),
+        "memory": Memory(where),
         "ntp": ntp,
+        "omapi": omapi,
         "peer": peer,
         "postgres": lambda question: postgres(settings.region().database, where, question.within),
         "postgres-server": lambda question: postgres_server(settings.region().database, where, question.within),
         "proxy": proxy,
         "regions": lambda question: regions(settings.region_urls, question.within),
+        "rpc": rpc,
+        "syslog": syslog,
         "tcp": tcp,
+        "tftp": tftp,
         "writable": writable,
+        "zone": zone,
     }
 
 
@@ -91,45 +102,75 @@ def tcp(question: Question) -> str:
 
 
 def peer(question: Question) -> str:
-    """PORT: the service's main process holds a connection to this port, wherever that is."""
+    """PORT: the service's main process is not suspended and holds a connection to this port, wherever that is."""
     (port,) = question.arguments
-    connections = psutil.Process(question.pid).net_connections(kind="tcp")
+    process = psutil.Process(question.pid)
+    if process.status() == psutil.STATUS_STOPPED:
+        raise ProbeFailed(f"process {question.pid} is suspended")
+    connections = process.net_connections(kind="tcp")
     if not any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in connections):
         raise ProbeFailed(f"process {question.pid} is not connected to port {port}")
     return f"connected to port {port}"
 
 
-def connect(question: Question) -> str:
-    """PATH: a Unix socket accepts a connection."""
-    (path,) = question.arguments
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        stream.settimeout(question.within)
-        stream.connect(path)
-    return f"{path} accepts connections"
-
-
 def answer(question: Question) -> str:
     """URL STATUS: an HTTP GET is answered with this status, or with `any`.
 
-    A URL is http://ADDRESS:PORT/PATH or unix:SOCKET:/PATH.
+    A URL is http://ADDRESS:PORT/PATH or unix:SOCKET:/PATH; with * in SOCKET each of these must answer.
     """
     url, wanted = question.arguments
+    if url.startswith("unix:") and "*" in url:
+        return _every_socket(url, wanted, question.within)
+    status, _ = _get(url, question.within)
+    _require(status, wanted)
+    return f"HTTP status {status}"
+
+
+def _every_socket(url: str, wanted: str, within: float) -> str:
+    pattern, path = Path(url.split(":")[1]), url.split(":")[2]
+    sockets = sorted(pattern.parent.glob(pattern.name))
+    if not sockets:
+        raise ProbeFailed(f"no {pattern.name} is there")
+    for file in sockets:
+        try:
+            _require(_get(f"unix:{file}:{path}", within)[0], wanted)
+        except (OSError, http.client.HTTPException, ProbeFailed) as failure:
+            raise ProbeFailed(f"{file.name}: {_reason(failure, within)}") from failure
+    return f"HTTP status {wanted} from {len(sockets)} sockets"
+
+
+def _get(url: str, within: float) -> tuple[int, bytes]:
     connection: http.client.HTTPConnection
     if url.startswith("unix:"):
         _, file, path = url.split(":", 2)
-        connection = UnixConnection(Path(file), timeout=question.within)
+        connection = UnixConnection(Path(file), timeout=within)
     else:
         address, _, path = url.removeprefix("http://").partition("/")
-        connection = http.client.HTTPConnection(address, timeout=question.within)
+        connection = http.client.HTTPConnection(address, timeout=within)
         path = f"/{path}"
-    try:
+    with contextlib.closing(connection):
         connection.request("GET", path, headers={"User-Agent": "maas-init", "Connection": "close"})
-        status = connection.getresponse().status
-    finally:
-        connection.close()
+        reply = connection.getresponse()
+        return reply.status, reply.read(1 << 20)
+
+
+def _require(status: int, wanted: str) -> None:
     if wanted not in ("any", str(status)):
         raise ProbeFailed(f"HTTP status {status} instead of {wanted}")
-    return f"HTTP status {status}"
+
+
+def rpc(question: Question) -> str:
+    """URL: MAAS tells racks where to connect, and that is somewhere: its workers have registered."""
+    (url,) = question.arguments
+    status, text = _get(url, question.within)
+    _require(status, "200")
+    try:
+        loops = len(json.loads(text)["eventloops"])
+    except (ValueError, LookupError, TypeError):
+        raise ProbeFailed("the answer is not that of a region") from None
+    if not loops:
+        raise ProbeFailed("no worker of the region has registered yet")
+    return f"{loops} workers are registered"
 
 
 def in_use(wanted: Tls | None, where: Paths) -> str:
@@ -156,7 +197,7 @@ def regions(urls: Iterable[MaasUrl], within: float) -> str:
             if url.text.startswith("https:"):
                 socket.create_connection((url.host, url.port), within).close()
             else:
-                answer(Question((f"{url.text}/rpc/", "200"), within, 0))
+                rpc(Question((f"{url.text}/rpc/",), within))
         except (OSError, http.client.HTTPException, ProbeFailed) as failure:
             failures.append(f"{url.text}: {failure}")
         else:
@@ -178,6 +219,57 @@ def dns(question: Question) -> str:
     if code or not answers:
         raise ProbeFailed(f"answer code {code} with {answers} records for {name} {kind}")
     return f"{name} {kind} answered"
+
+
+def zone(question: Question) -> str:
+    """ADDRESS FILE: the SOA of the first zone of names in FILE; before there is one, that of localhost."""
+    address, file = question.arguments
+    try:
+        names = re.findall(r'^\s*zone "([^"]+)"', Path(file).read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        names = []
+    name = next((name for name in names if not name.endswith(".arpa")), "localhost")
+    return dns(Question((address, name, "SOA"), question.within))
+
+
+def omapi(question: Question) -> str:
+    """ADDRESS PORT: dhcpd greets on its control port (OMAPI: version 100, then the size of its headers)."""
+    address, port = question.arguments
+    with socket.create_connection((address, int(port)), timeout=question.within) as stream:
+        greeting = stream.recv(4, socket.MSG_WAITALL)
+    if greeting != struct.pack("!I", 100):
+        raise ProbeFailed(f"port {port} does not speak OMAPI")
+    return "OMAPI greets"
+
+
+def tftp(question: Question) -> str:
+    """ADDRESS FILE: the first block of a file comes over TFTP (RFC 1350)."""
+    address, file = question.arguments
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.settimeout(question.within)
+        datagrams.sendto(b"\0\1" + file.encode() + b"\0octet\0", (address, 69))
+        reply, server = datagrams.recvfrom(4096)
+        if reply[:2] == b"\0\3":
+            datagrams.sendto(b"\0\4" + reply[2:4], server)
+            return f"{file}: {len(reply) - 4} bytes"
+    raise ProbeFailed(reply[4:].rstrip(b"\0").decode("utf-8", "replace") or "the answer is no data")
+
+
+def syslog(question: Question) -> str:
+    """PORT FILE: a line that is sent to the port comes out in FILE, where rsyslog.sed has it put."""
+    port, file = question.arguments
+    word = secrets.token_hex(8)
+    stamp = time.strftime("%b %e %H:%M:%S", time.gmtime())
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=question.within) as stream:
+        stream.sendall(f"<191>{stamp} localhost maas-init-probe: {word}\n".encode())
+    last = time.monotonic() + question.within
+    while time.monotonic() < last:
+        with contextlib.suppress(FileNotFoundError):
+            if word in Path(file).read_text():
+                os.truncate(file, 0)
+                return "a line came through"
+        time.sleep(0.02)
+    raise TimeoutError
 
 
 def ntp(question: Question) -> str:
@@ -217,3 +309,43 @@ def writable(question: Question) -> str:
         except OSError as error:
             raise ProbeFailed(f"cannot write in {directory}: {error.strerror}") from error
     return f"{len(question.arguments)} directories can be written"
+
+
+def disk_space(question: Question) -> str:
+    """MEGABYTES DIRECTORY...: so much is free where each of them lies."""
+    least, *directories = question.arguments
+    free = {directory: shutil.disk_usage(directory).free // 1_000_000 for directory in directories}
+    short = [
+        f"{megabytes} MB are free in {directory}" for directory, megabytes in free.items() if megabytes < int(least)
+    ]
+    if short:
+        raise ProbeFailed(f"{' and '.join(short)}, less than {least}")
+    return f"{min(free.values())} MB are free"
+
+
+class Memory:
+    """PERCENT: the container uses less of the memory that it may; says also how fast it grows."""
+
+    OVER = 600.0
+    """Seconds over which growth is told."""
+
+    def __init__(self, where: Paths) -> None:
+        self._where = where
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def __call__(self, question: Question) -> str:
+        (most,) = question.arguments
+        found, now = lastwords.memory(self._where), time.monotonic()
+        if found.used is None:
+            return "the control group does not tell"
+        used = found.used - found.reclaimable
+        self._seen.append((now, used))
+        while now - self._seen[0][0] > self.OVER:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        growth = (used - before) / (now - then) * 60 / (1 << 20) if now > then else 0.0
+        of_limit = f" of {found.limit >> 20}" if found.limit else ""
+        told = f"{used >> 20}{of_limit} MiB used, {growth:+.1f} MiB a minute"
+        if found.limit and used > found.limit * int(most) / 100:
+            raise ProbeFailed(f"{told}: more than {most} %; the kernel kills what goes over the limit")
+        return told

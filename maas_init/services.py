@@ -21,18 +21,24 @@ ROLES = frozenset({"region", "rack"})
 
 PROBES = {
     "certificate": 0,
-    "connect": 1,
+    "disk-space": None,
     "dns": 3,
     "http": 2,
     "maas-url": 0,
+    "memory": 1,
     "ntp": 1,
+    "omapi": 2,
     "peer": 1,
     "postgres": 0,
     "proxy": 2,
     "postgres-server": 0,
     "regions": 0,
+    "rpc": 1,
+    "syslog": 2,
     "tcp": 2,
+    "tftp": 2,
     "writable": None,
+    "zone": 2,
 }
 """Every probe and how many arguments it takes (None: at least one); they are in probes.py."""
 
@@ -51,7 +57,7 @@ class Check:
 
     kind: str
     arguments: tuple[str, ...] = ()
-    every: float = 5.0
+    every: float = 3.0
     """Seconds between two answers and the next question."""
     within: float = 2.0
     """Seconds in which the answer must come."""
@@ -233,7 +239,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         check=Check(
             kind=check[0],
             arguments=check[1:],
-            every=number("check_every", 5.0),
+            every=number("check_every", 3.0),
             within=number("check_within", 2.0),
             threshold=whole("check_threshold", 3),
             start_within=number("start_within", 60.0),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,8 +13,10 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from harness import until
 
 import maas_init
+from maas_init import probes
 
 BRIDGE = Path(maas_init.__file__).parent / "bridge"
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
@@ -368,6 +372,31 @@ def test_rsyslogd_accepts_what_the_translation_gives(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr.lower(), done.stderr
+
+
+def test_rsyslogd_answers_the_listener_s_question_and_keeps_it_out_of_the_log(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    answers = tmp_path / "syslog.probe"
+    found = translated(OF_MAAS.format(work=tmp_path, port=port), tmp_path)
+    conf = tmp_path / "translated.conf"
+    conf.write_text(found.replace("/run/maas-init/syslog.probe", str(answers)))
+    command = ["/usr/sbin/rsyslogd", "-n", "-x", "-f", str(conf), "-i", str(tmp_path / "pid")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as rsyslogd:
+        try:
+            question = probes.Question((str(port), str(answers)), 5.0)
+            until(lambda: probes.run(probes.syslog, "syslog", question).ok)
+            assert probes.run(probes.syslog, "syslog", question).ok
+            assert answers.read_text() == ""
+            rsyslogd.send_signal(signal.SIGSTOP)
+            silent = probes.run(probes.syslog, "syslog", probes.Question((str(port), str(answers)), 0.3))
+            assert "no answer within 0.3 s" in silent.detail, "although its port accepts connections"
+            rsyslogd.send_signal(signal.SIGCONT)
+        finally:
+            rsyslogd.terminate()
+        assert rsyslogd.stdout
+        assert "maas-init-probe" not in rsyslogd.stdout.read()
 
 
 # without-uvloop

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import http.server
 import os
+import signal
 import socket
 import socketserver
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from harness import until
 
 from maas_init import probes
 from maas_init.health import Result
+from maas_init.paths import Paths
 from maas_init.probes import Question
 from maas_init.settings import MaasUrl
 
@@ -93,16 +98,6 @@ def test_tcp_tells_whether_a_port_accepts_connections() -> None:
     assert "Connection refused" in refused.detail
 
 
-def test_connect_tells_whether_a_unix_socket_accepts_connections(tmp_path: Path) -> None:
-    path = str(tmp_path / "socket")
-    assert "No such file" in ask(probes.connect, path).detail
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        assert not ask(probes.connect, path).ok
-        listener.listen()
-        assert ask(probes.connect, path).ok
-
-
 def test_http_compares_the_status() -> None:
     server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
     with serving(server):
@@ -136,12 +131,57 @@ def test_proxy_is_asked_for_a_whole_url() -> None:
         assert not ask(probes.proxy, f"127.0.0.1:{port}", "http://there/page", within=0.1).ok
 
 
-class Region(Answers):
+def test_http_wants_an_answer_of_each_socket_that_a_star_stands_for(tmp_path: Path) -> None:
+    pattern = f"unix:{tmp_path}/worker.sock.*:/200"
+    assert "no worker.sock.* is there" in ask(probes.answer, pattern, "200").detail
+    with serving(socketserver.UnixStreamServer(f"{tmp_path}/worker.sock.0", Answers)):
+        assert ask(probes.answer, pattern, "200").detail == "HTTP status 200 from 1 sockets"
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.bind(f"{tmp_path}/worker.sock.1")
+            deaf.listen()
+            silent = ask(probes.answer, pattern, "200", within=0.2)
+    assert not silent.ok
+    assert "worker.sock.1: no answer within 0.2 s" in silent.detail
+
+
+class Region(http.server.BaseHTTPRequestHandler):
     """Answers racks, and nobody else."""
 
+    told = b'{"eventloops": {"maas:pid=7": [["192.0.2.1", 5250]]}}'
+
     def do_GET(self) -> None:
-        self.path = "/200" if self.path == "/MAAS/rpc/" else "/404"
-        super().do_GET()
+        found = self.path == "/MAAS/rpc/"
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(self.told) if found else 0))
+        self.end_headers()
+        self.wfile.write(self.told if found else b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Unready(Region):
+    told = b'{"eventloops": {}}'
+
+
+class Other(Region):
+    told = b"[]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [
+        (Region, "1 workers are registered"),
+        (Unready, "no worker of the region has registered yet"),
+        (Other, "the answer is not that of a region"),
+    ],
+)
+def test_rpc_wants_a_region_whose_workers_have_registered(kind: type[Region], seen: str) -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), kind)
+    with serving(server):
+        told = ask(probes.rpc, f"http://127.0.0.1:{server.server_port}/MAAS/rpc/")
+    assert told.ok is (kind is Region)
+    assert seen in told.detail
 
 
 def test_one_region_of_several_is_enough() -> None:
@@ -188,6 +228,88 @@ def test_dns_wants_a_record_in_the_reply_to_its_own_question() -> None:
         assert "no answer" in ask(probes.dns, *question, within=0.2).detail
 
 
+def test_zone_asks_for_the_first_zone_of_names(tmp_path: Path) -> None:
+    address, file, asked = "127.77.0.53", tmp_path / "named.conf.maas", []
+
+    def reply(packet: bytes) -> bytes:
+        asked.append(packet[12:-5])
+        return packet[:2] + bytes([0x81, 0x80]) + struct.pack("!4H", 1, 1, 0, 0) + packet[12:]
+
+    with datagrams(address, 53, reply):
+        assert ask(probes.zone, address, str(file)).ok
+        file.write_text('zone "2.0.192.in-addr.arpa" {\n}\nzone "maas" {\n}\nzone "other" {\n}\n')
+        assert ask(probes.zone, address, str(file)).detail == "maas SOA answered"
+    assert asked == [b"\x09localhost", b"\x04maas"]
+
+
+def test_omapi_wants_the_greeting_of_dhcpd() -> None:
+    def greeted_with(greeting: bytes) -> Result:
+        class Greets(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                self.request.sendall(greeting)
+
+        server = socketserver.TCPServer(("127.0.0.1", 0), Greets)
+        with serving(server):
+            return ask(probes.omapi, "127.0.0.1", str(server.server_address[1]))
+
+    assert greeted_with(struct.pack("!II", 100, 24)).ok
+    assert "does not speak OMAPI" in greeted_with(b"HTTP/1.1").detail
+    with tcp_listener() as port:
+        assert "no answer" in ask(probes.omapi, "127.0.0.1", str(port), within=0.2).detail
+
+
+def test_tftp_wants_a_block_of_the_file() -> None:
+    address, asked = "127.77.0.69", []
+
+    def reply(packet: bytes) -> bytes:
+        if packet[:2] != b"\0\1":
+            return b""
+        asked.append(packet)
+        return b"\0\3\0\1boot me" if b"there.txt" in packet else b"\0\5\0\1File not found\0"
+
+    with datagrams(address, 69, reply):
+        assert ask(probes.tftp, address, "there.txt").detail == "there.txt: 7 bytes"
+        assert "File not found" in ask(probes.tftp, address, "absent.txt").detail
+    assert asked[0] == b"\0\1there.txt\0octet\0"
+
+
+def test_disk_space_names_what_is_short(tmp_path: Path) -> None:
+    assert ask(probes.disk_space, "1", str(tmp_path)).ok
+    short = ask(probes.disk_space, str(10**9), str(tmp_path))
+    assert not short.ok
+    assert f"MB are free in {tmp_path}, less than {10**9}" in short.detail
+
+
+@pytest.mark.parametrize(
+    ("files", "ok", "told"),
+    [
+        ({"memory.current": "900", "memory.max": "1000", "memory.stat": "inactive_file 0"}, True, "900 of 1000 MiB"),
+        ({"memory.current": "970", "memory.max": "1000", "memory.stat": "inactive_file 0"}, False, "more than 95 %"),
+        ({"memory.current": "970", "memory.max": "1000", "memory.stat": "inactive_file 100"}, True, "870 of 1000 MiB"),
+        ({"memory.current": "970", "memory.max": "max", "memory.stat": "inactive_file 0"}, True, "970 MiB"),
+        ({}, True, "the control group does not tell"),
+    ],
+)
+def test_memory_is_compared_with_the_limit(tmp_path: Path, files: dict[str, str], ok: bool, told: str) -> None:
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    for name, text in files.items():
+        *words, number = text.split()
+        (group / name).write_text(" ".join([*words, str(int(number) << 20) if number.isdigit() else number]))
+    found = ask(probes.Memory(Paths(tmp_path)), "95")
+    assert (found.ok, told in found.detail) == (ok, True), found
+
+
+def test_memory_tells_how_fast_it_grows(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.current").write_text(str(100 << 20))
+    probe = probes.Memory(Paths(tmp_path))
+    assert "+0.0 MiB a minute" in ask(probe, "95").detail
+    (group / "memory.current").write_text(str(200 << 20))
+    assert float(ask(probe, "95").detail.split()[-4]) > 100
+
+
 def test_ntp_wants_the_reply_of_a_server() -> None:
     address = "127.77.0.123"
     with datagrams(address, 123, lambda _: bytes([0x24, 8]) + bytes(46)):
@@ -202,6 +324,16 @@ def test_peer_wants_a_connection_of_this_very_process() -> None:
         with socket.create_connection(("127.0.0.1", port)):
             assert ask(probes.peer, str(port), pid=os.getpid()).ok
             assert not ask(probes.peer, str(port), pid=1).ok
+
+
+def test_peer_that_is_suspended_is_not_well() -> None:
+    with tcp_listener() as port:
+        connect = f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(1000)"
+        with subprocess.Popen([sys.executable, "-S", "-c", connect]) as process:
+            until(lambda: ask(probes.peer, str(port), pid=process.pid).ok)
+            process.send_signal(signal.SIGSTOP)
+            until(lambda: "is suspended" in ask(probes.peer, str(port), pid=process.pid).detail)
+            process.kill()
 
 
 def test_writable_names_the_directory_that_is_not(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import files, log, services
 from ..paths import Paths
 from ..settings import RegionSettings, Settings, values
-from . import http, ntp, proxy, supervisord, syslog
+from . import http, ntp, proxy, supervisord, syslog, tftp
 from .file import ConfigFile
 
 
@@ -26,6 +26,7 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
         *ntp.chrony_conf(where),
         proxy.squid_conf(where),
         syslog.rsyslog_conf(where),
+        tftp.question(where),
     ]
     write(planned)
     if isinstance(settings, RegionSettings) and settings.maas_url.is_local:
