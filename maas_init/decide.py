@@ -133,9 +133,10 @@ def _is_at_fault(state: State, states: Mapping[str, State]) -> bool:
 
 
 def _rung(state: State) -> Rung:
-    """Return what is to be done next; what never answered has nothing to gain from reading its configuration anew."""
-    gentlest = Rung.RELOAD if state.service.reloadable and state.health.successes else Rung.RESTART
-    return Rung(max(state.rung, gentlest))
+    """Return what is to be done next; what is silent has nothing to gain from reading its configuration anew."""
+    check, last = state.service.check, state.health.last
+    wrong = check and last and state.health.successes and last.seconds < check.within
+    return Rung(max(state.rung, Rung.RELOAD if state.service.reloadable and wrong else Rung.RESTART))
 
 
 def _seen(state: State) -> str:

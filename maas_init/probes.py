@@ -79,11 +79,22 @@ def run(probe: Probe, kind: str, question: Question) -> Result:
     """Ask once; a failure is a result, not an exception."""
     started = time.monotonic()
     try:
+        _require_awake(question.pid)
         seen = probe(question)
     except Exception as error:  # whatever it is: it must not end the listener
         what = " ".join((kind, *question.arguments))
         return Result(False, f"{what}: {_reason(error, question.within)}", time.monotonic() - started)
     return Result(True, seen, time.monotonic() - started)
+
+
+def _require_awake(pid: int) -> None:
+    """Raise ProbeFailed when the main process is suspended: its workers may answer for it, but not for ever."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if pid else ""
+    except OSError:
+        return  # it ended: that is told otherwise
+    if state == "T":
+        raise ProbeFailed(f"process {pid} is suspended")
 
 
 def _reason(error: Exception, within: float) -> str:
@@ -102,12 +113,9 @@ def tcp(question: Question) -> str:
 
 
 def peer(question: Question) -> str:
-    """PORT: the service's main process is not suspended and holds a connection to this port, wherever that is."""
+    """PORT: the service's main process holds a connection to this port, wherever that is."""
     (port,) = question.arguments
-    process = psutil.Process(question.pid)
-    if process.status() == psutil.STATUS_STOPPED:
-        raise ProbeFailed(f"process {question.pid} is suspended")
-    connections = process.net_connections(kind="tcp")
+    connections = psutil.Process(question.pid).net_connections(kind="tcp")
     if not any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in connections):
         raise ProbeFailed(f"process {question.pid} is not connected to port {port}")
     return f"connected to port {port}"

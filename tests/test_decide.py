@@ -128,22 +128,24 @@ def test_what_stopped_answering_is_treated_as_its_file_says(action: Action, expe
 
 
 @pytest.mark.parametrize(
-    ("reloadable", "answered", "before", "expected"),
+    ("reloadable", "answered", "seconds", "before", "expected"),
     [
-        (True, 1, Rung.RELOAD, Rung.RELOAD),
-        (True, 0, Rung.RELOAD, Rung.RESTART),
-        (False, 1, Rung.RELOAD, Rung.RESTART),
-        (True, 1, Rung.RESTART, Rung.RESTART),
-        (True, 1, Rung.RESTART_WITH_DEPENDANTS, Rung.RESTART_WITH_DEPENDANTS),
-        (False, 1, Rung.GAVE_UP, Rung.GAVE_UP),
+        (True, 1, 0.1, Rung.RELOAD, Rung.RELOAD),
+        (True, 1, CHECK.within, Rung.RELOAD, Rung.RESTART),
+        (True, 0, 0.1, Rung.RELOAD, Rung.RESTART),
+        (False, 1, 0.1, Rung.RELOAD, Rung.RESTART),
+        (True, 1, 0.1, Rung.RESTART, Rung.RESTART),
+        (True, 1, 0.1, Rung.RESTART_WITH_DEPENDANTS, Rung.RESTART_WITH_DEPENDANTS),
+        (False, 1, 0.1, Rung.GAVE_UP, Rung.GAVE_UP),
     ],
 )
 def test_what_does_not_answer_is_treated_gently_first(
-    reloadable: bool, answered: int, before: Rung, expected: Rung
+    reloadable: bool, answered: int, seconds: float, before: Rung, expected: Rung
 ) -> None:
     service = Service("a", check=CHECK, on_check_failure=Action.RESTART, reloadable=reloadable)
     silent = state(service, Process.RUNNING)
-    silent.health, silent.overdue, silent.rung = replace(UNWELL, successes=answered), True, before
+    silent.health = replace(UNWELL, successes=answered, last=Result(False, "no answer", seconds))
+    silent.overdue, silent.rung = True, before
     assert decisions(silent) == [Heal("a", expected, "it does not answer: no answer")]
 
 

@@ -34,8 +34,8 @@ LOOK_EVERY = 10.0
 """Seconds between two looks at supervisord when it says nothing: an event may have been lost."""
 THREADS = 40
 """Enough for every probe to wait for its answer at once, and for supervisord besides."""
-RECHECK_EVERY = 0.5
-"""Seconds at the most between two questions to what did not answer the last one."""
+RECHECK_EVERY, RECHECK_AFTER = 2.0, 0.5
+"""Seconds at the most between two questions to what did not answer the last one, and at least after a failure."""
 JITTER = 0.1
 """Share of the time between two questions by which it may be shorter or longer: they must not all come at once."""
 FIRST_ANSWER_EVERY = 0.5
@@ -309,7 +309,7 @@ class Manager:
         state.rung = min(rung + 1, Rung.GAVE_UP)
         if rung is Rung.RELOAD:
             self._log.warning("service.reloaded", service=name, reason=reason)
-            state.heal_at = now + state.service.check.within + 2 * RECHECK_EVERY
+            state.heal_at = now + state.service.check.within + RECHECK_EVERY
             self._spawn(self._reload(name))
             return
         self._failed(state, reason, now, ran_for=now - max(state.since, state.ready_since), again_in=0.0)
@@ -475,7 +475,8 @@ def _pause(state: State, check: Check) -> float:
     if not state.health.successes:
         seconds = FIRST_ANSWER_EVERY
     elif state.health.failures:
-        seconds = min(check.every, RECHECK_EVERY)
+        waited = state.health.last.seconds if state.health.last else 0.0
+        seconds = min(check.every, max(RECHECK_EVERY - waited, RECHECK_AFTER))
     return seconds * (1 + JITTER * (2 * random.random() - 1))
 
 
