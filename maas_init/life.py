@@ -25,6 +25,10 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
         configure.everything(settings, where, environ, service_files)
     watch.block_signals()
     supervisord = handover.start_supervisord(where, allowed, environ)
-    status = watch.watch(supervisord, where)
-    stop.bury_the_rest()
-    return stop.last_words(where, status, began)
+
+    def configure_again() -> list[Path]:
+        return configure.everything(Settings.from_environ(environ), where, environ, service_files)
+
+    end = watch.watch(supervisord, where, configure_again)
+    stop.bury_the_rest(expected=end.wished)
+    return stop.last_words(where, end.status, began)

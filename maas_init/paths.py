@@ -86,6 +86,11 @@ class Paths:
         return self.run / "exit.json"
 
     @property
+    def changed(self) -> Path:
+        """Files that process 1 wrote anew on SIGHUP, for the listener to have them used."""
+        return self.run / "changed.json"
+
+    @property
     def listener_pid(self) -> Path:
         return self.run / "listener.pid"
 

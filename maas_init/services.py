@@ -90,6 +90,8 @@ class Service:
     condition_environment: tuple[tuple[str, str], ...] = ()
     reloadable: bool = False
     """Reads its configuration again on SIGHUP; most would end."""
+    configuration: tuple[str, ...] = ()
+    """Files that it reads and maas-init writes: when one changes, it is reloaded or restarted."""
     reloads: tuple[str, ...] = ()
     """These read their configuration again when it becomes ready."""
     critical: bool = False
@@ -174,7 +176,7 @@ def read_file(file: Path) -> list[Service]:
 KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
-    "start_within", "on_failure", "on_check_failure", "reloadable", "reloads", "remedy",
+    "start_within", "on_failure", "on_check_failure", "configuration", "reloadable", "reloads", "remedy",
 }  # fmt: skip
 
 
@@ -233,6 +235,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         binds_to=words("binds_to"),
         condition_path_exists=words("condition_path_exists"),
         condition_environment=environment,
+        configuration=words("configuration"),
         reloadable=choice("reloadable", "no", ("yes", "no")) == "yes",
         reloads=words("reloads"),
         critical=choice("critical", "no", ("yes", "no")) == "yes",

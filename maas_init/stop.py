@@ -11,12 +11,19 @@ from .errors import ExitCode
 from .paths import Paths
 
 GRACE_SECONDS = 0.5
+"""What is left when everything was asked to stop has had its time."""
+GRACE_UNEXPECTED = 7.0
+"""When supervisord was killed nobody has been asked yet, and the database wants to end well."""
 
 
-def bury_the_rest() -> None:
-    """End every process that outlived supervisord: politely, then by force. Only process 1 may do that."""
+def bury_the_rest(*, expected: bool) -> None:
+    """End every process that outlived supervisord: politely, then by force. Only process 1 may do that.
+
+    `expected` says whether everything had been asked to stop.
+    """
     if os.getpid() != 1:
         return
+    grace = GRACE_SECONDS if expected else GRACE_UNEXPECTED
     # INT after TERM: PostgreSQL would wait for its clients, which nobody ends any more.
     for numbers in ((signal.SIGTERM, signal.SIGINT), (signal.SIGKILL,)):
         try:
@@ -24,7 +31,7 @@ def bury_the_rest() -> None:
                 os.kill(-1, number)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + grace
         while time.monotonic() < deadline:
             for _ in watch.reap():
                 pass

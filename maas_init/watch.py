@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from . import files, log
+from .errors import MaasInitError
 from .paths import Paths
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
@@ -46,8 +48,17 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
 
-def watch(supervisord: int, where: Paths) -> int:
-    """Wait until supervisord ends; return its exit status as a shell would (128 + n for signal n).
+class End(NamedTuple):
+    """How supervisord ended."""
+
+    status: int
+    """Its exit status as a shell would tell it: 128 + n for signal n."""
+    wished: bool
+    """Whether anybody had asked to stop."""
+
+
+def watch(supervisord: int, where: Paths, configure_again: Callable[[], list[Path]]) -> End:
+    """Wait until supervisord ends; on SIGHUP `configure_again` writes all files anew and returns those that changed.
 
     A supervisord that dies of the signal with which we stop it had not begun to listen: that is a stop like any other.
     """
@@ -61,9 +72,11 @@ def watch(supervisord: int, where: Paths) -> int:
             os.kill(supervisord, number)
         elif number == signal.SIGUSR1:
             tell_status(where)
+        elif number == signal.SIGHUP and not stop.asked:
+            reload(supervisord, where, configure_again)
         for pid, status in reap():
             if pid == supervisord:
-                return 0 if stop.asked and status == 128 + signal.SIGTERM else status
+                return End(0 if stop.asked and status == 128 + signal.SIGTERM else status, stop.asked)
             orphans.add()
         stop.keep_on()
         orphans.tell()
@@ -177,6 +190,21 @@ class Orphans:
         if self._buried and now >= self._tell_at:
             log.info("orphans.buried", number=self._buried)
             self._buried, self._tell_at = 0, now + ORPHANS_EVERY
+
+
+def reload(supervisord: int, where: Paths, configure_again: Callable[[], list[Path]]) -> None:
+    """Write the configuration anew, from what the variables and the files they name say now; have it used."""
+    try:
+        changed = configure_again()
+    except (MaasInitError, OSError) as error:
+        log.error("reload.refused", reason=str(error), remedy="what was used before is still used")
+        return
+    # They are added to what a listener that is away has not heard of yet.
+    known = files.read_json(where.changed) or []
+    files.write_json(where.changed, [*known, *map(os.fspath, changed)], sync=False)
+    listener = listener_pid(where, supervisord)
+    if listener:
+        os.kill(listener, signal.SIGHUP)
 
 
 def tell_status(where: Paths) -> None:

@@ -382,7 +382,7 @@ def test_rsyslogd_answers_the_listener_s_question_and_keeps_it_out_of_the_log(tm
     found = translated(OF_MAAS.format(work=tmp_path, port=port), tmp_path)
     conf = tmp_path / "translated.conf"
     conf.write_text(found.replace("/run/maas-init/syslog.probe", str(answers)))
-    command = ["/usr/sbin/rsyslogd", "-n", "-x", "-f", str(conf), "-i", str(tmp_path / "pid")]
+    command = ["/usr/sbin/rsyslogd", "-n", "-f", str(conf), "-i", str(tmp_path / "pid")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as rsyslogd:
         try:
             question = probes.Question((str(port), str(answers)), 5.0)

@@ -269,6 +269,33 @@ def test_killed_listener_comes_back_and_remembers_what_was_wanted(shared: Contai
     until(lambda: shared.is_("extra", "ready"))
 
 
+def test_hup_has_changed_secret_used_by_whom_it_concerns(container: Container) -> None:
+    secret = container.root / "secret"
+    secret.write_text("the first\n")
+    (container.root / "step").write_text(
+        f"mkdir -p {container.root}/etc\n"
+        f"grep -o 'the first\\|the second' {container.paths.settings} > {container.root}/etc/both.conf\n"
+    )
+    container.service("bootstrap", type="oneshot", program=once(f"exec sh {container.root}/step"), critical="yes")
+    for name, reloadable in (("reader", "yes"), ("other", "no")):
+        keys = {"configuration": "/etc/both.conf", "reloadable": reloadable}
+        container.service(name, requires="bootstrap", critical="yes", program={}, **keys)  # type: ignore[arg-type]
+    container.service("bystander")
+    container.start({"POSTGRES_PASSWORD": "", "POSTGRES_PASSWORD_FILE": str(secret)})
+    until(lambda: container.all_("healthy") and len(container.journal()) == 3)
+    secret.write_text("the second\n")
+    container.signal(signal.SIGHUP)
+    until(lambda: sorted(container.journal()[3:]) == ["SIGHUP reader", "SIGTERM other", "ended other", "started other"])
+    assert (container.root / "etc/both.conf").read_text() == "the second\n"
+    until(lambda: container.all_("healthy"))
+    assert "the second" not in container.output
+    secret.write_text("two\nlines\n")
+    container.signal(signal.SIGHUP)
+    until(lambda: "reload.refused" in container.output)
+    assert "POSTGRES_PASSWORD_FILE" in container.output or "POSTGRES_PASSWORD" in container.output
+    assert "the second" in container.paths.settings.read_text()
+
+
 def test_usr2_reopens_logs_and_nothing_else(shared: Container) -> None:
     gamma = shared.pid("gamma")
     shared.signal(signal.SIGUSR2)

@@ -12,14 +12,14 @@ from . import http, ntp, proxy, supervisord, syslog, tftp
 from .file import ConfigFile
 
 
-def everything(settings: Settings, where: Paths, environ: Mapping[str, str], service_files: Path) -> None:
-    """Write every file that supervisord and the daemons start from.
+def everything(settings: Settings, where: Paths, environ: Mapping[str, str], service_files: Path) -> list[Path]:
+    """Write every file that supervisord and the daemons start from; return those that changed.
 
     Raises ServiceFileError when a service file cannot be used.
     """
     catalogue = services.read(service_files, roles=settings.roles, environment=service_environment(settings))
     # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
-    files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
+    told = files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
     planned = [
         supervisord.supervisord_conf(where, catalogue, settings.log_format),
         *http.files(where, with_region="region" in settings.roles),
@@ -28,7 +28,7 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
         syslog.rsyslog_conf(where),
         tftp.question(where),
     ]
-    write(planned)
+    changed = write(planned)
     if isinstance(settings, RegionSettings) and settings.maas_url.is_local:
         log.warning(
             "maas_url.local",
@@ -36,6 +36,7 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
             reason="no machine but this one can reach it, so none can boot from here",
             remedy="set MAAS_URL to the address of this host as machines see it",
         )
+    return [where.settings, *changed] if told else changed
 
 
 def service_environment(settings: Settings) -> dict[str, str]:
@@ -48,13 +49,10 @@ def service_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def write(planned: Iterable[ConfigFile]) -> None:
-    """Write what differs."""
-    changed = 0
-    total = 0
-    for file in planned:
-        total += 1
-        if file.keep_existing and file.path.exists():
-            continue
-        changed += files.write(file.path, file.text, mode=file.mode, sync=False)
-    log.info("configuration.written", files=total, changed=changed)
+def write(planned: Iterable[ConfigFile]) -> list[Path]:
+    """Write what differs; return it."""
+    considered = [*planned]
+    wanted = [file for file in considered if not (file.keep_existing and file.path.exists())]
+    changed = [file.path for file in wanted if files.write(file.path, file.text, mode=file.mode, sync=False)]
+    log.info("configuration.written", files=len(considered), changed=len(changed))
+    return changed

@@ -84,7 +84,8 @@ class Manager:
         """Manage until everything is stopped."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         asyncio.get_running_loop().add_signal_handler(ORDERLY_STOP, self.stop_all, ExitCode.STOPPED, "asked to stop")
-        # Process 1 sends that signal to whom this file names.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._heard_of_changes)
+        # Process 1 sends these signals to whom this file names.
         files.write(self.where.listener_pid, f"{os.getpid()}\n", sync=False)
         for state in self.states.values():
             if state.service.check:
@@ -385,6 +386,44 @@ class Manager:
     async def _reload(self, name: str) -> None:
         with contextlib.suppress(SupervisorError):  # it does not run: it will read its configuration when it starts
             await self.signal(name, signal.SIGHUP)
+
+    # Using what process 1 wrote anew.
+
+    def _heard_of_changes(self) -> None:
+        self._spawn(self._use_changes())
+
+    async def _use_changes(self) -> None:
+        """Have every service read what changed; first steps that depend on a setting are taken anew before."""
+        changed = {Path(path) for path in files.read_json(self.where.changed) or []}
+        self.where.changed.unlink(missing_ok=True)
+        if self.where.supervisord_conf in changed:
+            self._log.warning("reload.incomplete", reason="other services are wanted", remedy="restart the container")
+        if self.where.settings in changed:
+            self._probes = probes.probes(Settings.load(self.where.settings), self.where)
+            changed |= await self._take_first_steps_anew()
+        affected = [
+            service
+            for service in self.catalogue.services
+            if changed & set(map(self.where.at, service.configuration)) and self.states[service.name].process.alive
+        ]
+        names = ",".join(service.name for service in affected) or "nothing"
+        self._log.info("reload.finished", files=len(changed), affected=names)
+        for service in affected:
+            if service.reloadable:
+                await self._reload(service.name)
+            else:
+                self.restart(service.name)
+
+    async def _take_first_steps_anew(self) -> set[Path]:
+        """Run the one-shot that every other waits for; return the configuration that it changed."""
+        watched = {self.where.at(path) for service in self.catalogue.services for path in service.configuration}
+        before = {path: path.read_bytes() for path in watched if path.exists()}
+        state = self.states.get("bootstrap")
+        if state and state.desired.on:
+            self.restart("bootstrap")
+            while self.is_busy("bootstrap") or state.process.active:
+                await self.changed()
+        return {path for path in watched if path.exists() and path.read_bytes() != before.get(path)}
 
     # Probing.
 

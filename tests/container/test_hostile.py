@@ -34,8 +34,9 @@ def switched(maas: Container, **switches: str) -> Iterator[None]:
 @pytest.mark.parametrize(("switch", "service"), [("hang_api", "regiond"), ("hang_apiserver", "apiserver")])
 def test_one_that_runs_and_answers_nobody_is_named(maas: Container, switch: str, service: str) -> None:
     with switched(maas, **{switch: "yes"}):
-        until(lambda: maas.status()["services"][service]["level"] == "unwell", f"{service} unwell")
-        until(lambda: f"{service} is unwell" in maas.health_reason(), "the reason")
+        until(lambda: f'service.restarted service={service} reason="it does not answer' in maas.logs(), "the remedy")
+        until(lambda: maas.health() == "unhealthy", "unhealthy: it does not help")
+        until(lambda: f"{service} is " in maas.health_reason(), "the reason")
 
 
 def test_a_region_that_kills_named_again_and_again_gets_it_back_each_time(maas: Container) -> None:

@@ -1,0 +1,123 @@
+"""What hangs, breaks or is taken away: it is named, healed, and nothing else is touched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import Run
+from .docker import Container, docker, until
+
+pytestmark = pytest.mark.container
+
+
+@pytest.fixture(scope="module")
+def maas(new: Run) -> Iterator[Container]:
+    container = new("--tmpfs", "/tmp/maas:uid=568,gid=568,size=600m").run()
+    container.until_healthy()
+    yield container
+
+
+def healed(maas: Container, service: str, before: dict[str, int], *, also: tuple[str, ...] = ()) -> None:
+    """Wait until a service has another process and all is well; of the others only those `also` named changed."""
+    until(lambda: maas.processes().get(service, before[service]) != before[service], f"another {service}")
+    maas.until_healthy()
+    after = maas.processes()
+    assert {name for name, pid in before.items() if after.get(name) != pid} <= {service, *also}
+
+
+# What one keeps waiting may end by itself meanwhile, as the worker does without Temporal; the agent is bound to rackd.
+FOLLOWERS = {"temporal": ("temporal-worker", "agent"), "rackd": ("agent",), "postgresql": ("temporal",)}
+
+
+@pytest.mark.parametrize(
+    "service", ["bind9", "http", "proxy", "ntp", "syslog", "postgresql", "temporal", "regiond", "rackd"]
+)
+def test_suspended_service_is_found_and_restarted_and_the_others_stay(maas: Container, service: str) -> None:
+    before = maas.processes()
+    maas.execute("kill", "-STOP", str(before[service]))
+    until(lambda: f"service.restarted service={service} " in maas.logs(), "the remedy")
+    healed(maas, service, before, also=FOLLOWERS.get(service, ()))
+    assert f"{service} was restarted because it does not answer: " in maas.execute("maas-init", "why", service)
+
+
+def test_broken_configuration_is_named_until_it_is_mended(maas: Container) -> None:
+    before = maas.processes()
+    options = "/etc/bind/named.conf.options"
+    maas.execute("sh", "-c", f"cp {options} /tmp/maas/kept && echo 'nonsense;' >> {options}")
+    maas.execute("kill", "-9", str(before["bind9"]))
+    until(lambda: "bind9 is down: exited with 1" in maas.status()["summary"], "the reason")
+    until(lambda: maas.health() == "unhealthy", "unhealthy")
+    assert "unknown option 'nonsense'" in maas.execute("maas-init", "why", "bind9")
+    maas.execute("sh", "-c", f"cat /tmp/maas/kept > {options}")
+    healed(maas, "bind9", before)
+
+
+THIEF = """
+import socket
+thief = socket.create_server(("", 8000))
+open("/tmp/maas/stolen", "w").close()
+while True:
+    thief.accept()[0].close()
+"""
+
+
+def test_port_that_somebody_else_took_is_told_until_it_is_free(maas: Container) -> None:
+    before = maas.processes()
+    maas.execute("supervisorctl", "stop", "proxy")
+    docker("exec", "--detach", maas.name, "python3", "-c", THIEF)
+    until(lambda: "stolen" in maas.execute("ls", "/tmp/maas"), "the thief")
+    maas.execute("supervisorctl", "start", "proxy", check=False)
+    until(lambda: maas.status()["services"]["proxy"]["level"] in ("down", "unwell"), "the trouble")
+    until(lambda: "Address already in use" in maas.execute("maas-init", "why", "proxy"), "the reason")
+    assert maas.status()["services"]["regiond"]["level"] == "ready"
+    maas.execute("pkill", "-9", "-f", "stolen")
+    healed(maas, "proxy", before)
+
+
+def test_full_volume_is_told_and_forgiven(maas: Container) -> None:
+    before = maas.processes()
+    maas.execute("sh", "-c", "head -c 300M /dev/zero > /tmp/maas/fills")
+    until(lambda: "MB are free in /tmp/maas, less than 500" in maas.status()["services"]["disk-space"]["why"], "little")
+    assert maas.status()["level"] == "degraded"
+    maas.execute("sh", "-c", "cat /dev/zero > /tmp/maas/fills", check=False)
+    until(lambda: "cannot write in /tmp/maas: No space left on device" in maas.status()["summary"], "none")
+    until(lambda: maas.health() == "unhealthy", "unhealthy")
+    maas.execute("rm", "/tmp/maas/fills")
+    maas.until_healthy()
+    assert maas.processes() == before
+
+
+def test_database_that_is_away_for_a_minute_restarts_nothing(maas: Container) -> None:
+    maas.execute("supervisorctl", "stop", "postgresql")
+    before = maas.processes()
+    gone = time.monotonic()
+    until(lambda: time.monotonic() - gone > 60, "a minute")
+    assert maas.status()["summary"].startswith("postgresql is off: operator wants it off")
+    suffering = {name for name, service in maas.status()["services"].items() if service["level"] == "blocked"}
+    assert {"regiond", "apiserver", "api"} <= suffering
+    maas.execute("supervisorctl", "start", "postgresql")
+    maas.until_healthy()
+    after = maas.processes()
+    # Real Temporal, and the simulator's, may end when their database goes.
+    assert {name for name, pid in before.items() if after.get(name) != pid} <= {"temporal", "temporal-worker", "agent"}
+    assert not [line for line in maas.logs().splitlines() if "service.restarted" in line and "regiond" in line][1:]
+
+
+def test_stuck_listener_is_replaced_and_the_services_stay(maas: Container) -> None:
+    before = maas.processes()
+    maas.execute("kill", "-STOP", str(before["health"]))
+    healed(maas, "health", before)
+    assert "listener.stuck" in maas.logs()
+
+
+def test_killed_supervisord_ends_the_container_and_the_database_ends_well(maas: Container) -> None:
+    """The last one here: it ends the container."""
+    maas.execute("pkill", "-9", "-f", "supervisord.conf")
+    assert maas.wait() == 137
+    assert "database system is shut down" in maas.logs()
+    docker("start", maas.name)
+    maas.until_healthy()
+    assert "not properly shut down" not in maas.logs()
