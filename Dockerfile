@@ -137,9 +137,12 @@ RUN set -eu; \
         /var/log/dpkg.log /etc/bind/maas/* /etc/bind/rndc.key /etc/bind/*.options.[0-9]* \
         /etc/maas/regiond.conf /etc/maas/rackd.conf /var/lib/bind/maas/* /run/lock/maas*; \
     cd /; \
-    mkdir -p etc/bind/maas etc/maas/certificates run/chrony run/lock run/maas run/maas-init run/named run/postgresql \
-        tmp/maas var/cache/bind var/cache/maas var/cache/maas-proxy var/lib/bind/maas \
-        var/lib/maas/certificates var/lib/maas/dhcp var/lib/maas/image-storage var/lib/maas/prometheus \
+    rmdir etc/bind/maas var/lib/bind/maas; \
+    ln -s /var/lib/maas/bind/etc etc/bind/maas; \
+    ln -s /var/lib/maas/bind/zones var/lib/bind/maas; \
+    mkdir -p etc/maas/certificates run/chrony run/lock run/maas run/maas-init run/named run/postgresql \
+        tmp/maas var/cache/bind var/cache/maas var/cache/maas-proxy \
+        var/lib/maas/bind/etc var/lib/maas/bind/zones var/lib/maas/certificates var/lib/maas/dhcp var/lib/maas/image-storage var/lib/maas/prometheus \
         var/lib/maas/temporal var/lib/maas/tftp_root var/log/chrony var/log/maas/http var/log/maas/proxy \
         var/log/maas/rsyslog var/spool/maas-proxy; \
     mkdir -p usr/share/maas-init/skeleton/etc usr/share/maas-init/skeleton/var/lib; \
@@ -241,7 +244,7 @@ RUN set -eu; \
     apt-get install -y --no-install-recommends gdb less lsof psmisc python3-venv strace vim-tiny; \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +
-# pytest and its friends come from requirements-dev.txt of the mounted source: see compose.dev.yaml.
+# The source of a checkout is mounted over the installed one: see compose.dev.yaml.
 USER ${MAAS_UID}:${MAAS_GID}
 
 

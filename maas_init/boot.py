@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ DIRECTORIES = {
     "/run/named": 0o755,
     "/run/chrony": 0o750,
     "/run/postgresql": 0o755,
+    # Keys, configuration and zones of DNS belong together and to the deployment: in the image these are links to here.
+    "/var/lib/maas/bind/etc": 0o755,
+    "/var/lib/maas/bind/zones": 0o775,
     "/etc/bind/maas": 0o755,
     "/var/lib/bind/maas": 0o775,
     "/var/cache/maas": 0o755,
@@ -86,6 +90,7 @@ def prepare(where: Paths) -> Privileges:
         ]
         foreign = [path for volume in where.volumes for path in _foreign(volume)]
     _take_over(foreign)
+    _look_at_host_name(os.uname().nodename)
     log.info(
         "container.examined",
         uid=privileges.uid,
@@ -95,6 +100,16 @@ def prepare(where: Paths) -> Privileges:
         packaged_files_restored=len(filled),
     )
     return privileges
+
+
+def _look_at_host_name(name: str) -> None:
+    if re.fullmatch("[0-9a-f]{12}", name):
+        log.warning(
+            "hostname.made_up",
+            hostname=name,
+            reason="Docker makes up another one for each container, and MAAS knows a controller by its name",
+            remedy="give it one: --hostname maas, or hostname: maas in compose.yaml",
+        )
 
 
 def _make(directory: Path, mode: int) -> None:

@@ -19,11 +19,14 @@ def watch(tls: Tls | None, paths: Paths) -> str:
     if given != in_use(paths):
         if tls and given:
             examine(tls)
-        raise MaasInitError("the files have changed and MAAS does not use them yet")
+        raise MaasInitError("cannot tell yet: the files have changed and MAAS does not use them yet")
     if tls is None or not given:
         return "off: the files are not there"
     if end(tls) < time.time():
-        raise MaasInitError(f"{tls.cert} expired on {date(end(tls))}", hint="renew it; a new file is used at once")
+        raise MaasInitError(
+            f"cannot be used any more: {tls.cert} expired on {date(end(tls))}",
+            hint="renew it; a new file is used at once",
+        )
     return f"{tls.cert} is good until {date(end(tls))} ({int((end(tls) - time.time()) / 86400)} days)"
 
 

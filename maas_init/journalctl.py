@@ -48,7 +48,7 @@ Options about pagers, boots and catalogues change nothing.
 def main(argv: Sequence[str], where: Paths) -> int:
     """Do what journalctl would do; return its exit code. Raises MaasInitError for what cannot be understood."""
     try:
-        given, words = getopt.gnu_getopt(list(argv), SHORT, list(LONG))
+        given, words = getopt.gnu_getopt(_with_counts(argv), SHORT, list(LONG))
     except getopt.GetoptError as error:
         raise MaasInitError(f"cannot understand the command: {error}", hint="see journalctl --help") from None
     if words:
@@ -60,6 +60,15 @@ def main(argv: Sequence[str], where: Paths) -> int:
         return 0
     _show(_services(asked, where), options, where)
     return 0
+
+
+def _with_counts(argv: Sequence[str]) -> list[str]:
+    """Return the command line with -n 10 where -n stands alone, as systemd takes it."""
+    found = []
+    for word, after in zip(argv, (*argv[1:], ""), strict=True):
+        alone = word in ("-n", "--lines") and not (after == "all" or after.isdecimal())
+        found += [word, "10"] if alone else [word]
+    return found
 
 
 def _show(services: tuple[str, ...], options: dict[str, str], where: Paths) -> None:

@@ -58,6 +58,7 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "dns": dns,
         "http": answer,
         "maas-url": lambda question: regions([settings.region().maas_url], question.within),
+        "link": Link(lambda: _pid_of("rackd", where)),
         "memory": Memory(where),
         "ntp": ntp,
         "omapi": omapi,
@@ -131,7 +132,7 @@ def answer(question: Question) -> str:
         return _every_socket(url, wanted, question.within)
     status, _ = _get(url, question.within)
     _require(status, wanted)
-    return f"HTTP status {status}"
+    return "it answers" if wanted == "any" else f"HTTP status {status}"
 
 
 def _every_socket(url: str, wanted: str, within: float) -> str:
@@ -179,6 +180,41 @@ def rpc(question: Question) -> str:
     if not loops:
         raise ProbeFailed("no worker of the region has registered yet")
     return f"{loops} workers are registered"
+
+
+class Link:
+    """PORT PORT: the rack holds a connection to a region, to a port between these, and it lasts.
+
+    A region that refuses the rack's secret takes each connection and drops it again.
+    """
+
+    LASTS = 3.0
+    """Seconds for which it must have been seen."""
+
+    def __init__(self, rack: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._rack = rack
+        self._clock = clock
+        self._seen: dict[tuple[object, ...], float] = {}
+
+    def __call__(self, question: Question) -> str:
+        first, last = map(int, question.arguments)
+        now = self._clock()
+        found = [
+            (each.laddr, each.raddr)
+            for each in psutil.Process(self._rack()).net_connections(kind="tcp")
+            if each.status == "ESTABLISHED" and first <= each.raddr.port <= last
+        ]
+        self._seen = {each: self._seen.get(each, now) for each in found}
+        lasting = [each for each, since in self._seen.items() if now - since >= self.LASTS]
+        if not lasting:
+            raise ProbeFailed("no connection to a region lasts: is MAAS_REGION_SECRET that of the region?")
+        return f"{len(lasting)} connections to a region"
+
+
+def _pid_of(service: str, where: Paths) -> int:
+    """Return the main process of a service other than the one that is asked about."""
+    found = files.read_json(where.status) or {}
+    return int(found.get("services", {}).get(service, {}).get("pid") or 0)
 
 
 def in_use(wanted: Tls | None, where: Paths) -> str:
@@ -334,16 +370,17 @@ def disk_space(question: Question) -> str:
 class Memory:
     """PERCENT: the container uses less of the memory that it may; says also how fast it grows."""
 
-    OVER = 600.0
-    """Seconds over which growth is told."""
+    OVER, AFTER = 600.0, 300.0
+    """Seconds over which growth is told, and for how long at least it must have been seen."""
 
-    def __init__(self, where: Paths) -> None:
+    def __init__(self, where: Paths, clock: Callable[[], float] = time.monotonic) -> None:
         self._where = where
+        self._clock = clock
         self._seen: deque[tuple[float, int]] = deque()
 
     def __call__(self, question: Question) -> str:
         (most,) = question.arguments
-        found, now = lastwords.memory(self._where), time.monotonic()
+        found, now = lastwords.memory(self._where), self._clock()
         if found.used is None:
             return "the control group does not tell"
         used = found.used - found.reclaimable
@@ -351,9 +388,10 @@ class Memory:
         while now - self._seen[0][0] > self.OVER:
             self._seen.popleft()
         then, before = self._seen[0]
-        growth = (used - before) / (now - then) * 60 / (1 << 20) if now > then else 0.0
         of_limit = f" of {found.limit >> 20}" if found.limit else ""
-        told = f"{used >> 20}{of_limit} MiB used, {growth:+.1f} MiB a minute"
+        told = f"{used >> 20}{of_limit} MiB used"
+        if now - then >= self.AFTER:  # what starts grows
+            told += f", {(used - before) / (now - then) * 60 / (1 << 20):+.1f} MiB a minute"
         if found.limit and used > found.limit * int(most) / 100:
             raise ProbeFailed(f"{told}: more than {most} %; the kernel kills what goes over the limit")
         return told

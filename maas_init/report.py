@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from . import files, lastwords
+from . import files, lastwords, loglines
 from .errors import ExitCode, MaasInitError
 from .paths import Paths
 
 WELL = ("healthy", "degraded")
+
+STALE_AFTER = 30.0
+"""Seconds; the status file is written every 5."""
+SILENT = "The health listener has said nothing for {:.0f} s; this is what it said last."
 
 
 def status(where: Paths) -> int:
@@ -33,6 +38,7 @@ def why(where: Paths, name: str) -> int:
     if name in services:
         desired = services[name]["desired"]
         wanted = f"{desired['owner']} wants it {'on' if desired['on'] else 'off'}: {desired['reason']}"
+        wanted += f" (since {loglines.stamp(desired['at'])})"
         told = [services[name]["why"], wanted]
     elif name == lastwords.CONTAINER:
         told = [f"the container is {found['level']}: {found['summary']}"]
@@ -59,4 +65,7 @@ def _read(where: Paths) -> Any:
             f"cannot read {where.status}: the health listener has not written it yet",
             hint="look at the container's log",
         )
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - found["uptime"]
+    if age > STALE_AFTER:
+        sys.stderr.write(SILENT.format(age) + "\n")
     return found

@@ -104,8 +104,7 @@ def _note(settings: RegionSettings, connection: Connection, paths: Paths, versio
     known = bool(schema.rows(connection))
     applied = region.as_applied(settings, connection) if known else {}
     journal.note(paths, schema=None, version=version, upgrade=None, settings=applied)
-    for name in ("cacerts.pem", "cluster.key", "cluster.pem"):
-        (paths.maas_data / "certificates" / name).unlink(missing_ok=True)
+    region.forget_certificates(paths)
 
 
 def _stop_users(paths: Paths) -> list[str]:

@@ -24,6 +24,7 @@ PROBES = {
     "disk-space": None,
     "dns": 3,
     "http": 2,
+    "link": 2,
     "maas-url": 0,
     "memory": 1,
     "ntp": 1,

@@ -30,9 +30,6 @@ LISTENER_BACK_WITHIN = 10.0
 ANSWER_WITHIN = 30.0
 """Seconds; longer than one wait for a change (WAIT)."""
 WAIT = "10s"
-STALE_AFTER = 30.0
-"""Seconds; the status file is written every 5."""
-
 SAME = {
     "condrestart": "try-restart",
     "force-reload": "reload-or-restart",
@@ -107,8 +104,8 @@ def main(argv: Sequence[str], where: Paths) -> int:
     if not names and verb not in ("status", "show", "list-units", "daemon-reload"):
         raise MaasInitError(f"cannot {verb} nothing: name at least one unit", hint="systemctl list-units shows them")
     found, age = units.read(where)
-    if age > STALE_AFTER:
-        _complain(f"The health listener has said nothing for {age:.0f} s; this is what it said last.")
+    if age > report.STALE_AFTER:
+        _complain(report.SILENT.format(age))
     if verb == "status" and not names:
         return report.status(where)
     return DO.get(verb, _jobs)(SAME.get(verb, verb), Asked(names, options, found, where.pebble_socket))
@@ -262,7 +259,7 @@ def _kill(_verb: str, asked: Asked) -> int:
     for name, unit in asked.each().items():
         if unit is None:
             _complain(f"Failed to kill unit {name}: Unit {name} not loaded.")
-            codes.append(NOT_INSTALLED)
+            codes.append(FAILED)
         elif not unit.facts["pid"]:
             # Like systemd, no failure: MAAS kills bind9 to start it anew, whether it still lives or not.
             _complain(f"{name} has no process to kill.")

@@ -60,3 +60,9 @@ def test_what_root_left_becomes_ours_and_the_rest_is_told(volume: Path, capfd: p
     assert "files.taken_over files=1" in told
     assert f"files.foreign files=1 examples={private}" in told
     assert f"chown {NOBODY}:" in told
+
+
+@pytest.mark.parametrize(("name", "warned"), [("3f2a9c01b7de", True), ("maas", False), ("3f2a9c01b7de.example", False)])
+def test_host_name_that_docker_made_up_is_warned_of(name: str, warned: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    boot._look_at_host_name(name)
+    assert ("hostname.made_up" in capfd.readouterr().err) is warned

@@ -492,6 +492,57 @@ def test_two_containers_with_one_database_take_turns(deployment: Deployment, cap
     assert "turn.came" in told
 
 
+def test_certificates_of_another_database_are_forgotten(deployment: Deployment) -> None:
+    deployment.start()
+    certificates = deployment.paths.maas_data / "certificates"
+    certificates.mkdir(exist_ok=True)
+    kept = [certificates / name for name in ("cacerts.pem", "cluster.key", "cluster.pem")]
+    for file in kept:
+        file.touch()
+    deployment.start(MAAS_DNS_FORWARDER="192.0.2.7")
+    assert all(file.exists() for file in kept), "the database is the same"
+    deployment.start(POSTGRES_DB="other")
+    assert not any(file.exists() for file in kept)
+
+
+@pytest.fixture
+def another_region(deployment: Deployment) -> Deployment:
+    """A deployment whose database another region serves from."""
+    deployment.start()
+    deployment.query(
+        "CREATE TABLE maasserver_node AS SELECT 1 AS id, 'abc123' AS system_id, 'elsewhere' AS hostname;"
+        "CREATE TABLE maasserver_regioncontrollerprocess AS SELECT 1 AS region_id, 7 AS pid, now() AS updated"
+    )
+    return deployment
+
+
+def test_schema_that_another_region_serves_from_is_left_alone(
+    another_region: Deployment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    another_region.paths.journal.unlink()
+    assert "dbupgrade" not in another_region.start()
+    assert "schema.shared phase=bootstrap regions=elsewhere" in capfd.readouterr().err
+    assert another_region.start() == []
+
+
+def test_upgrade_waits_for_regions_that_serve_and_says_for_whom(
+    another_region: Deployment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (another_region.paths.maas_data / "next-version").touch()
+    another_region.dpkg("1:3.5.99-0ubuntu1")
+    with pytest.raises(MaasInitError, match="it is in use by the region controllers elsewhere"):
+        another_region.start(MAAS_INIT_MIGRATION_TIMEOUT="1")
+    assert "schema.in_use phase=bootstrap regions=elsewhere" in capfd.readouterr().err
+    another_region.query("UPDATE maasserver_regioncontrollerprocess SET updated = now() - interval '91 seconds'")
+    assert "dbupgrade" in another_region.start()
+
+
+def test_upgrade_does_not_wait_for_what_this_region_itself_left(another_region: Deployment) -> None:
+    (another_region.paths.maas_data / "maas_id").write_text("abc123\n")
+    another_region.dpkg("1:3.5.99-0ubuntu1")
+    assert "dbupgrade" in another_region.start(MAAS_INIT_MIGRATION_TIMEOUT="1")
+
+
 @pytest.mark.process
 def test_a_database_that_goes_away_half_way_is_no_reason_to_end_the_container(deployment: Deployment) -> None:
     deployment.start()
@@ -500,6 +551,6 @@ def test_a_database_that_goes_away_half_way_is_no_reason_to_end_the_container(de
         "CREATE FUNCTION leave() RETURNS boolean LANGUAGE sql AS 'SELECT pg_terminate_backend(pg_backend_pid())'"
     )
     deployment.query("CREATE VIEW auth_user AS SELECT 'admin' AS username, leave() AS is_superuser")
-    with pytest.raises(MaasInitError, match="lost the database half-way: terminating connection") as failure:
+    with pytest.raises(MaasInitError, match="the database went away half-way: terminating connection") as failure:
         deployment.start()
     assert failure.value.exit_code == ExitCode.FAILED, "75 would end the container; any other code is tried again"

@@ -104,6 +104,16 @@ def test_what_is_bound_goes_with_what_it_is_bound_to(process: Process) -> None:
     assert [each for each in decisions(rack, dhcp) if each != Stop("rackd")] == expected
 
 
+def test_what_is_bound_goes_although_what_it_is_bound_to_is_back_already() -> None:
+    rack = state(Service("rackd"), Process.RUNNING)
+    rack.pid = 7
+    dhcp = state(Service("dhcpd", binds_to=("rackd",)), Process.RUNNING)
+    dhcp.bound = (("rackd", 7),)
+    assert decisions(rack, dhcp) == []
+    rack.pid = 8
+    assert decisions(rack, dhcp) == [Unbind("dhcpd", "rackd")]
+
+
 def test_what_is_bound_and_off_stays_off() -> None:
     rack = state(Service("rackd"), Process.RUNNING)
     dhcp = state(Service("dhcpd", binds_to=("rackd",)), Process.STOPPED, OFF)

@@ -115,7 +115,7 @@ def test_version_is_told(works: Container) -> None:
 
 def test_service_on_request_stays_off_until_it_is_asked_for(works: Container) -> None:
     assert current(works, "agent") == "inactive"
-    works.is_("agent", "off")
+    assert works.is_("agent", "off")
     assert "started agent" not in works.journal()
     assert works.change("start", "agent")["status"] == "Done"
     assert current(works, "agent") == "active", "MAAS looks right after the change is done"
@@ -243,7 +243,7 @@ def test_start_of_a_one_shot_is_done_when_it_ended_well(works: Container) -> Non
 
 
 def test_service_waits_for_its_configuration(works: Container) -> None:
-    works.is_("proxy", "off")
+    assert works.is_("proxy", "off")
     assert "maas-proxy.conf does not exist yet" in works.of("proxy")["why"]
     until(lambda: works.all_("healthy"))  # what cannot run yet is not missing
     change = works.change("start", "proxy")
@@ -264,7 +264,7 @@ def test_bound_service_stops_with_what_it_is_bound_to_and_waits_to_be_asked_agai
     assert "it stops with rackd" in works.of("dhcpd")["why"]
     assert works.change("start", "rackd")["status"] == "Done"
     until(lambda: works.is_("rackd", "ready"))
-    works.is_("dhcpd", "off")
+    assert works.is_("dhcpd", "off")
     assert current(works, "dhcpd") == "inactive"
     assert works.change("start", "dhcpd")["status"] == "Done"
     assert current(works, "dhcpd") == "active"

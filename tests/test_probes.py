@@ -104,7 +104,7 @@ def test_http_compares_the_status() -> None:
         address = f"http://127.0.0.1:{server.server_port}"
         assert ask(probes.answer, f"{address}/200", "200").detail == "HTTP status 200"
         assert "HTTP status 502 instead of 200" in ask(probes.answer, f"{address}/502", "200").detail
-        assert ask(probes.answer, f"{address}/502", "any").ok
+        assert ask(probes.answer, f"{address}/502", "any").detail == "it answers"
 
 
 def test_http_speaks_to_a_unix_socket(tmp_path: Path) -> None:
@@ -304,10 +304,16 @@ def test_memory_tells_how_fast_it_grows(tmp_path: Path) -> None:
     group = tmp_path / "sys/fs/cgroup"
     group.mkdir(parents=True)
     (group / "memory.current").write_text(str(100 << 20))
-    probe = probes.Memory(Paths(tmp_path))
-    assert "+0.0 MiB a minute" in ask(probe, "95").detail
+    now = [0.0]
+    probe = probes.Memory(Paths(tmp_path), clock=lambda: now[0])
+    assert ask(probe, "95").detail == "100 MiB used"
     (group / "memory.current").write_text(str(200 << 20))
-    assert float(ask(probe, "95").detail.split()[-4]) > 100
+    now[0] = 299.0
+    assert ask(probe, "95").detail == "200 MiB used", "what starts grows: that tells nothing"
+    now[0] = 600.0
+    assert ask(probe, "95").detail == "200 MiB used, +10.0 MiB a minute"
+    now[0] = 900.0
+    assert ask(probe, "95").detail == "200 MiB used, +0.0 MiB a minute"
 
 
 def test_ntp_wants_the_reply_of_a_server() -> None:
@@ -324,6 +330,23 @@ def test_peer_wants_a_connection_of_this_very_process() -> None:
         with socket.create_connection(("127.0.0.1", port)):
             assert ask(probes.peer, str(port), pid=os.getpid()).ok
             assert not ask(probes.peer, str(port), pid=1).ok
+
+
+def test_link_wants_a_connection_that_lasts() -> None:
+    now = [100.0]
+    link = probes.Link(os.getpid, clock=lambda: now[0])
+    with tcp_listener() as port:
+        ports = (str(port), str(port))
+        assert "no connection to a region lasts" in ask(link, *ports).detail
+        for _ in range(3):  # one after the other, as with a region that refuses
+            with socket.create_connection(("127.0.0.1", port)):
+                now[0] += 2
+                assert not ask(link, *ports).ok
+        with socket.create_connection(("127.0.0.1", port)):
+            assert not ask(link, *ports).ok
+            now[0] += 3
+            assert ask(link, *ports).detail == "1 connections to a region"
+            assert not ask(link, "1", "2").ok
 
 
 def test_peer_that_is_suspended_is_not_well() -> None:

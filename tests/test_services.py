@@ -311,6 +311,18 @@ def test_our_services_describe_themselves(ours: Catalogue) -> None:
     assert not [each.name for each in ours.services if not each.description]
 
 
+def test_every_program_but_the_one_shots_is_started_again_however_it_ends() -> None:
+    """Temporal's worker ends with status 0 when Temporal does not answer."""
+    for file in OURS.glob("*.conf"):
+        parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+        parser.read(file)
+        for title in parser:
+            kind, _, name = title.partition(":")
+            if kind == "program":
+                wanted = "false" if parser[f"service:{name}"].get("type") == "oneshot" else "true"
+                assert parser[title]["autorestart"] == wanted, name
+
+
 def test_our_dhcp_servers_wait_until_maas_asks(ours: Catalogue) -> None:
     assert {each.name for each in ours.services if each.on_request} == {"dhcpd", "dhcpd6", "agent"}
     for name in ("dhcpd", "dhcpd6"):

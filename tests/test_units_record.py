@@ -44,6 +44,8 @@ def append(file: Path) -> None:
     [
         ("lib/systemd/system/maas-rackd.service", append, "maas-rackd.service has changed"),
         ("lib/systemd/system/maas-new.service", append, "maas-new.service is new"),
+        ("lib/systemd/system/maas-new.timer", append, "maas-new.timer is new"),
+        ("lib/systemd/system/temporal-new.service", append, "temporal-new.service is new"),
         ("lib/systemd/system/maas-agent.service", Path.unlink, "maas-agent.service is gone"),
         ("etc/sudoers.d/99-maas-sudoers", append, "99-maas-sudoers has changed"),
         ("etc/sudoers.d/99-maas-new-sudoers", append, "99-maas-new-sudoers is new"),

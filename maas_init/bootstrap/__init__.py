@@ -66,7 +66,9 @@ def run(settings: Settings, paths: Paths, *, python: str = PYTHON) -> None:
             changed = _take(RACK_STEPS, Work(settings, paths, maas))
     except psycopg.OperationalError as error:
         # It was there: that is no reason to end the container, and the next attempt waits for it again.
-        raise MaasInitError(f"lost the database half-way: {database.classify(str(error))[1]}") from error
+        raise MaasInitError(
+            f"cannot finish: the database went away half-way: {database.classify(str(error))[1]}"
+        ) from error
     finally:
         os.umask(umask)
         signal.signal(signal.SIGTERM, on_term)

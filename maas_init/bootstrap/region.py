@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import files, log
 from ..database import Connection
+from ..paths import Paths
 from ..settings import RegionSettings
 from . import journal
 from .work import RegionWork, Work, tell
@@ -37,6 +38,8 @@ def apply(work: RegionWork) -> bool:
     identity = deployment(work.connection)
     last = journal.read(work.paths).get("settings", {})
     known = last.get("applied", {}) if last.get("deployment") == identity else {}
+    if last.get("deployment") not in (None, identity):
+        forget_certificates(work.paths)
     config, secrets = config_wanted(work.settings), secrets_wanted(work.settings)
     digests = {name: journal.digest(value) for name, value in (config | secrets).items()}
     due = {name for name, digest in digests.items() if known.get(name) != digest}
@@ -70,6 +73,12 @@ def config_wanted(settings: RegionSettings) -> dict[str, Any]:
 def secrets_wanted(settings: RegionSettings) -> dict[str, str]:
     """Return values for MAAS's secret store by its own names."""
     return {"rpc-shared": settings.region_secret.reveal()} if settings.region_secret else {}
+
+
+def forget_certificates(paths: Paths) -> None:
+    """Remove the certificates that another database had: MAAS writes its own only where there are none."""
+    for name in ("cacerts.pem", "cluster.key", "cluster.pem"):
+        (paths.maas_data / "certificates" / name).unlink(missing_ok=True)
 
 
 def deployment(connection: Connection) -> str:

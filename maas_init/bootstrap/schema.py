@@ -37,15 +37,67 @@ def upgrade(work: RegionWork) -> bool:
     with private_environment(work.settings, work.paths) as environ:
         known = _known(work, environ)
         refuse_newer(work.paths, version, present, known)
-        _back_up(work, version, present)
         pending = len(known - {f"{app}.{name}" for app, name, _ in present}) if known else None
+        if _is_done_elsewhere(work, version, pending):
+            _note_done(work, version)
+            return False
+        _back_up(work, version, present)
         told = "?" if pending is None else pending
         logger.info("schema.started", version=version, applied=len(present), pending=told)
         progress = Progress(work.paths, pending)
         _migrate(work, environ, progress)
-    journal.note(work.paths, schema=fingerprint(version, rows(work.connection)), version=short(version), upgrade=None)
+    _note_done(work, version)
     logger.info("schema.finished", applied=progress.done, seconds=time.monotonic() - began)
     return True
+
+
+def _note_done(work: RegionWork, version: str) -> None:
+    journal.note(work.paths, schema=fingerprint(version, rows(work.connection)), version=short(version), upgrade=None)
+
+
+SERVING = """
+SELECT DISTINCT hostname FROM maasserver_regioncontrollerprocess JOIN maasserver_node AS node ON node.id = region_id
+WHERE maasserver_regioncontrollerprocess.updated > now() - interval '90 seconds' AND system_id <> %s ORDER BY 1
+"""
+"""The host names of other regions; each renews its rows every minute, and MAAS drops what is older than this."""
+
+
+def serving(connection: Connection, paths: Paths) -> list[str]:
+    """Return which other regions use the database now."""
+    if connection.execute("SELECT to_regclass('maasserver_regioncontrollerprocess')").fetchone() == (None,):
+        return []
+    identity = paths.maas_data / "maas_id"
+    own = identity.read_text().strip() if identity.exists() else ""
+    return [str(row[0]) for row in connection.execute(SERVING, (own,)).fetchall()]
+
+
+def _is_done_elsewhere(work: RegionWork, version: str, pending: int | None) -> bool:
+    """Return whether another region runs on this very schema, so that nothing need be done; wait until none does else.
+
+    dbupgrade takes triggers and views away while it runs, and whoever serves needs them.
+
+    Raises MaasInitError when others go on serving for longer than migrations may stall.
+    """
+    same = journal.read(work.paths).get("version") in (None, short(version))
+    told: list[str] = []
+    last = time.monotonic() + work.settings.migration_timeout
+    while others := serving(work.connection, work.paths):
+        if pending == 0 and same:
+            log.bound(phase="bootstrap").info("schema.shared", regions=",".join(others))
+            return True
+        tell(
+            work.paths, "schema", f"waiting for {', '.join(others)} to stop using the database, which must be upgraded"
+        )
+        if others != told:
+            log.bound(phase="bootstrap").warning("schema.in_use", regions=",".join(others))
+        told = others
+        if time.monotonic() > last:
+            raise MaasInitError(
+                f"cannot upgrade the database: it is in use by the region controllers {', '.join(others)}",
+                hint="stop every region before the first one of a new version starts; nothing was changed",
+            )
+        time.sleep(1)
+    return False
 
 
 def refuse_newer(paths: Paths, version: str, present: Iterable[tuple[Any, ...]], known: set[str]) -> None:
@@ -190,7 +242,7 @@ class Progress:
 
     def summary(self) -> str:
         """Return "migrating 212/514: maasserver.0212_name", without the second number if it is not known."""
-        so_far = f"migrating {self.done}" if self._pending is None else f"migrating {self.done}/{self._pending}"
+        so_far = f"migrating {self.done}/{self._pending}" if self._pending else f"migrating {self.done or ''}".strip()
         return f"{so_far}: {self._current}" if self._current else so_far
 
 

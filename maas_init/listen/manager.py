@@ -290,7 +290,7 @@ class Manager:
         elif decision.name in self._busy:
             return
         elif isinstance(decision, decide.Unbind):
-            self.want(decision.name, on=False, owner="init", reason=f"it stops with {decision.gone}")
+            self.want(decision.name, on=False, owner="health", reason=f"it stops with {decision.gone}")
         elif isinstance(decision, decide.Start):
             self._do(decision.name, self._start)
         elif isinstance(decision, decide.Stop):

@@ -28,8 +28,14 @@ def healed(maas: Container, service: str, before: dict[str, int], *, also: tuple
     assert {name for name, pid in before.items() if after.get(name) != pid} <= {service, *also}
 
 
-# What one keeps waiting may end by itself meanwhile, as the worker does without Temporal; the agent is bound to rackd.
-FOLLOWERS = {"temporal": ("temporal-worker", "agent"), "rackd": ("agent",), "postgresql": ("temporal",)}
+FOLLOWERS = {
+    "temporal": ("temporal-worker", "agent"),
+    "rackd": ("agent",),
+    "postgresql": ("temporal",),
+    "regiond": ("syslog", "ntp", "temporal", "temporal-worker"),
+}
+"""What may change with it: the worker ends without Temporal, the agent is bound to rackd, and a region that starts asks
+for its services itself."""
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,7 @@ def test_broken_configuration_is_named_until_it_is_mended(maas: Container) -> No
 
 THIEF = """
 import socket
-thief = socket.create_server(("", 8000))
+thief = socket.create_server(("", 5240))
 open("/tmp/maas/stolen", "w").close()
 while True:
     thief.accept()[0].close()
@@ -66,15 +72,15 @@ while True:
 
 def test_port_that_somebody_else_took_is_told_until_it_is_free(maas: Container) -> None:
     before = maas.processes()
-    maas.execute("supervisorctl", "stop", "proxy")
+    maas.execute("supervisorctl", "stop", "http")
     docker("exec", "--detach", maas.name, "python3", "-c", THIEF)
     until(lambda: "stolen" in maas.execute("ls", "/tmp/maas"), "the thief")
-    maas.execute("supervisorctl", "start", "proxy", check=False)
-    until(lambda: maas.status()["services"]["proxy"]["level"] in ("down", "unwell"), "the trouble")
-    until(lambda: "Address already in use" in maas.execute("maas-init", "why", "proxy"), "the reason")
+    maas.execute("supervisorctl", "start", "http", check=False)
+    until(lambda: "http is down: exited with 1" in maas.status()["summary"], "the trouble")
+    assert "bind() to 0.0.0.0:5240 failed (98: Address already in use)" in maas.execute("maas-init", "why", "http")
     assert maas.status()["services"]["regiond"]["level"] == "ready"
     maas.execute("pkill", "-9", "-f", "stolen")
-    healed(maas, "proxy", before)
+    healed(maas, "http", before)
 
 
 def test_full_volume_is_told_and_forgiven(maas: Container) -> None:

@@ -46,6 +46,18 @@ def test_rack_in_a_container_of_its_own_serves_its_region(new: Run) -> None:
     assert rack.inspect(".State.ExitCode") == 0
 
 
+def test_rack_that_its_region_refuses_is_not_healthy(new: Run) -> None:
+    region = new("--hostname", "region", MAAS_ROLE="region", MAAS_REGION_SECRET=SECRET).run()
+    region.until_healthy()
+    url = f"http://{region.address()}:5240/MAAS"
+    only = {"MAAS_ROLE": "rack", "MAAS_REGION_URLS": url, "MAAS_REGION_SECRET": "cd" * 16}
+    rack = new("--hostname", "rack", only=only).run()
+    until(lambda: rack.status()["services"].get("region", {}).get("level") == "ready", "a region that answers")
+    until(lambda: "no connection to a region lasts" in rack.status()["services"]["region-link"]["why"], "the reason")
+    until(lambda: rack.status()["level"] == "unhealthy", "unhealthy")
+    assert rack.health() != "healthy"
+
+
 def test_compose_file_of_the_rack_is_understood() -> None:
     program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
     command = [*program, "--file", str(ROOT / "compose.rack.yaml"), "config", "--quiet"]

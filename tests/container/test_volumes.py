@@ -57,3 +57,20 @@ def test_what_root_left_in_the_volumes_is_taken_over_or_told(new: Run) -> None:
     assert "files.taken_over files=5" in told
     assert "files.foreign files=1 examples=/etc/maas/secret" in told
     assert "chown 568:568" in told
+
+
+def test_new_container_with_the_same_volumes_is_the_same_deployment(new: Run) -> None:
+    first = new().run()
+    works(first)
+    keys, identity = "/etc/bind/maas/keys.conf.maas", "/var/lib/maas/maas_id"
+    before = first.execute("cat", keys, identity)
+    zones = first.execute("ls", "/var/lib/bind/maas")
+    assert "zone.maas" in zones
+    docker("stop", first.name)
+
+    second = new("--volumes-from", first.name).run()
+    works(second)
+    assert second.execute("cat", keys, identity) == before
+    assert set(zones.split()) <= set(second.execute("ls", "/var/lib/bind/maas").split())
+    assert "making the keys of bind9" not in second.logs()
+    assert second.sql("SELECT count(*) FROM maasserver_node WHERE hostname = 'maas'") == "1\n"

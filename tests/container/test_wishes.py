@@ -20,6 +20,7 @@ def test_three_parties_at_once_end_in_the_state_that_was_asked_for_last(new: Run
 
     assert "200 rounds" in maas.execute(*python.split(), "/tmp/regiond")
 
+    assert maas.logs().count("service.restarted service=apiserver ") >= 4
     for owner in ("MAAS", "operator"):
         for on in ("True", "False"):
             assert f"service.wanted service=apiserver on={on} owner={owner} " in maas.logs()

@@ -1,12 +1,15 @@
 """Runs inside the container as /tmp/regiond, so that its words on the Pebble socket are MAAS's.
 
 MAAS, on the Pebble socket and with systemctl, and an operator with supervisorctl's words ask for the same service at
-once, 200 times; after each time one of them asks once more, and that must come true.
+once, 200 times; after each time one of them asks once more, and that must come true. Now and then they do so in the
+moment in which the health listener restarts it, because it does not answer.
 """
 
 import http.client
 import json
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -46,10 +49,27 @@ def systemctl(action: str) -> str:
     return "MAAS"  # what its daemons run speaks for it
 
 
+def state() -> dict:
+    return json.loads((RUN / "status.json").read_text())["services"][SERVICE]
+
+
+def until_health_acts() -> None:
+    """Let the service hang, and wait until the listener does something about it."""
+    come_true(True, maas("start"))
+    last = time.monotonic() + PATIENCE
+    while state()["level"] != "ready":
+        assert time.monotonic() < last, state()
+        time.sleep(0.01)
+    os.kill(state()["pid"], signal.SIGSTOP)
+    while state()["failed"] == 0:
+        assert time.monotonic() < last, state()
+        time.sleep(0.002)
+
+
 def come_true(on: bool, owner: str) -> None:
     last = time.monotonic() + PATIENCE
     while time.monotonic() < last:
-        found = json.loads((RUN / "status.json").read_text())["services"][SERVICE]
+        found = state()
         runs = found["process"] in ("STARTING", "RUNNING")
         if (found["desired"]["on"], found["desired"]["owner"], runs) == (on, owner, on):
             return
@@ -59,6 +79,8 @@ def come_true(on: bool, owner: str) -> None:
 
 with ThreadPoolExecutor(4) as pool:
     for number in range(ROUNDS):
+        if number % 50 == 0:
+            until_health_acts()
         # systemctl takes its time to start: now and then is enough.
         ways = [maas, supervisorctl, systemctl if number % 10 == 0 else maas]
         wait([pool.submit(way, dice.choice(["start", "stop"])) for way in ways])
