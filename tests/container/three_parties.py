@@ -17,6 +17,7 @@ import time
 import xmlrpc.client
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 from maas_init.supervisor import UnixTransport
 
@@ -49,7 +50,7 @@ def systemctl(action: str) -> str:
     return "MAAS"  # what its daemons run speaks for it
 
 
-def state() -> dict:
+def state() -> Any:
     return json.loads((RUN / "status.json").read_text())["services"][SERVICE]
 
 
