@@ -21,6 +21,9 @@ class Rung(enum.IntEnum):
     """Nothing helped: it is restarted now and then."""
 
 
+RECOVERY = 30.0
+"""Seconds in which what needed something that was away finds back by itself; MAAS does."""
+
 HOPELESS = {
     ExitCode.DATABASE_UNAVAILABLE: "waiting for the database",
     ExitCode.BAD_SETTINGS: "because it needs you",
@@ -113,7 +116,7 @@ def _about(
         found[name] is Level.UNWELL
         and service.on_check_failure is Action.RESTART
         and now >= state.heal_at
-        and _is_at_fault(state, states)
+        and _is_at_fault(state, states, now)
     ):
         yield Heal(name, _rung(state), f"it does not answer: {_seen(state)}")
 
@@ -125,11 +128,18 @@ def _should_start(state: State, found: Mapping[str, Level]) -> bool:
     return ended and not state.condition and all(found[need] is Level.READY for need in state.service.requires)
 
 
-def _is_at_fault(state: State, states: Mapping[str, State]) -> bool:
-    """Whether all that it needs has answered since it began to fail: else it may only suffer from them."""
-    needs = [states[name] for name in state.service.requires if states[name].service.check]
+def _is_at_fault(state: State, states: Mapping[str, State], now: float) -> bool:
+    """Whether all that it needs is well, was not away a moment ago and has answered since it began to fail.
+
+    Else it may only suffer from them, or be about to recover by itself.
+    """
+    needs = [states[name] for name in state.service.requires]
     began = state.health.failing_since
-    return all(need.health.failures == 0 and need.health.at >= began for need in needs)
+    return all(
+        now - need.ready_since >= RECOVERY
+        and (not need.service.check or (need.health.failures == 0 and need.health.at >= began))
+        for need in needs
+    )
 
 
 def _rung(state: State) -> Rung:

@@ -178,6 +178,15 @@ def test_what_may_only_suffer_is_not_restarted_before_that_is_known(
     assert decisions(database, web) == expected
 
 
+def test_what_needs_something_that_is_back_is_given_time_to_find_back() -> None:
+    database = state(replace(A, check=CHECK), Process.RUNNING)
+    database.health, database.ready_since = Health(successes=9, at=99.0), 80.0
+    web = state(Service("web", requires=("a",), check=CHECK, on_check_failure=Action.RESTART), Process.RUNNING)
+    web.health = replace(UNWELL, failing_since=40.0)
+    assert decisions(database, web, now=109.0) == []
+    assert decisions(database, web, now=110.0) == [Heal("web", Rung.RESTART, "it does not answer: no answer")]
+
+
 def test_restart_waits_for_its_time() -> None:
     silent = state(Service("a", check=CHECK, on_check_failure=Action.RESTART), Process.RUNNING)
     silent.health, silent.heal_at = UNWELL, 101.0
