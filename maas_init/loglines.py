@@ -42,6 +42,10 @@ _TIME = re.compile(
 _LEVEL_FIRST = re.compile(rf"\[?({_WORDS})\b\]?:? *", re.IGNORECASE)
 _LEVEL_IN_BRACKETS = re.compile(rf"^.{{0,80}}?\[({_WORDS})\]", re.IGNORECASE)
 _OURS = re.compile(rf"(\S+Z) ({'|'.join(_LEVELS)}) +(\S+) ?(.*)", re.DOTALL)
+_OWN_QUESTIONS = re.compile(
+    r"agent: maas-init\)$|(?:^|\s)- \"GET /api/v2/ HTTP/1\.1\" 200 OK$|\bmaas-init\.txt requested by 127\.0\.0\.1$"
+)
+"""What regiond, rackd and the API server print of each question of the listener: the half of a quiet day's log."""
 _INVISIBLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -114,7 +118,7 @@ class Assembler:
                 yield from self._end_of_traceback()
         elif TRACEBACK in line:
             self._traceback.append(line)
-        elif line:
+        elif line and not _OWN_QUESTIONS.search(line):
             yield self._record(line)
 
     def _end_of_traceback(self) -> Iterator[Record]:

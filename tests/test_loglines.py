@@ -94,3 +94,18 @@ def test_nothing_that_a_service_prints_makes_it_fail_or_breaks_a_line(pieces: li
     assembler = Assembler("any")
     for record in [*(record for piece in pieces for record in assembler.feed(piece)), *assembler.flush()]:
         assert all(loglines.parse(line) for line in loglines.render(record).split("\n")[:-1])
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b"regiond: [info] 127.0.0.1 GET /MAAS/rpc/ HTTP/1.1 --> 200 OK (referrer: -; agent: maas-init)", False),
+        (b'INFO:     - "GET /api/v2/ HTTP/1.1" 200 OK', False),
+        (b"provisioningserver.rackdservices.tftp: [info] maas-init.txt requested by 127.0.0.1", False),
+        (b"regiond: [info] 127.0.0.1 GET /MAAS/rpc/ HTTP/1.1 --> 200 OK (referrer: -; agent: curl)", True),
+        (b'INFO:     - "GET /api/v2/ HTTP/1.1" 500 Internal Server Error', True),
+        (b"provisioningserver.rackdservices.tftp: [info] lpxelinux.0 requested by 192.0.2.7", True),
+    ],
+)
+def test_what_tells_only_of_our_own_questions_is_no_news(line: bytes, kept: bool) -> None:
+    assert bool([*loglines.Assembler("any").feed(line + b"\n")]) is kept
