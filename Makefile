@@ -10,7 +10,7 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 
 VENV := . .venv/bin/activate &&
 
-.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container lock clean
+.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container bench lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ container: .venv test-packages test-image ## Tests of the built image in a real 
 test-image:
 	tests/tools/engine compose
 	IMAGE=$(TEST_IMAGE) MAAS_SOURCE=simulator TARGET=production tests/tools/image
+
+bench: .venv ## Measure it beside other supervisors (BENCH_ARGS="--repetitions 3 --only crash" for less)
+	@bench/prepare
+	$(VENV) python -m bench $(BENCH_ARGS)
 
 lock: ## Write requirements*.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	tests/tools/lock $(LOCK_FLAGS)

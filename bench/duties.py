@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -214,7 +214,7 @@ SHELL_CHECK = "pg_isready -q -h 127.0.0.1 -p {port}; curl -fsS -o /dev/null http
 )
 
 
-def healthcheck(peers: Sequence[Peer]) -> Values:
+def healthcheck(_: Sequence[Peer]) -> Values:
     """The commands, beside running services."""
     with Life(OURS, _answering(COUNT, probed=COUNT)) as ours, Life(STOCK, services(COUNT)) as stock:
         ours.started()
@@ -222,21 +222,26 @@ def healthcheck(peers: Sequence[Peer]) -> Values:
         health = ours.root / "run/maas-init/health"
         until(health.exists)
         commands = {
-            f"{OURS.name}: healthcheck.sh": ["env", f"MAAS_INIT_HEALTH={health}", os.fspath(HEALTHCHECK)],
-            "supervisorctl status": [f"{PYPI_PROGRAMS}/supervisorctl", "-c", f"{supervisord_conf(stock.root)}", "status"],
+            f"{OURS.name}: healthcheck.sh": [os.fspath(HEALTHCHECK)],
+            "supervisorctl status": [
+                f"{PYPI_PROGRAMS}/supervisorctl",
+                "-c",
+                f"{supervisord_conf(stock.root)}",
+                "status",
+            ],
             "sh + pg_isready + curl + 5 pgrep": ["sh", "-c", SHELL_CHECK.format(port=ours.services[0].port)],
             "/bin/true": ["/bin/true"],
         }
-        for _ in range(5):
+        for _turn in range(5):
             for who, argv in commands.items():
-                wall, cpu, size = _cost(argv)
+                wall, cpu, size = _cost(argv, {"MAAS_INIT_HEALTH": os.fspath(health)})
                 yield Value(who, "CPU, ms", cpu / 1000)
                 yield Value(who, "wall, ms", wall / 1000)
                 yield Value(who, "largest, MiB", size / 1024)
 
 
-def _cost(argv: Sequence[str]) -> tuple[int, int, int]:
-    done = subprocess.run([TOY, "cost", *argv], capture_output=True, text=True, check=True)
+def _cost(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[int, int, int]:
+    done = subprocess.run([TOY, "cost", *argv], env=environ, capture_output=True, text=True, check=True)
     wall, cpu, size = map(int, done.stdout.split())
     return wall, cpu, size
 
@@ -306,16 +311,87 @@ def lines(peers: Sequence[Peer]) -> Values:
 
 
 DUTIES = (
-    Duty("start", "From nothing to 13 services", "", _each(start)),
-    Duty("crash", "A settled service is killed", "", _each(crash)),
-    Duty("crashes", "One service is killed again and again", "", _each(crashes)),
-    Duty("hung", "A service accepts connections and answers no more", "", _each(hung)),
-    Duty("stop", "SIGTERM to process 1", "", _each(stop)),
-    Duty("stubborn", "SIGTERM, and one service ignores it", "", _each(stubborn)),
-    Duty("orphans", "10,000 orphans", "", _each(orphans)),
-    Duty("memory", "Memory", "", _each(memory)),
-    Duty("idle", "Doing nothing for a minute", "", idle),
-    Duty("healthcheck", "The HEALTHCHECK command", "", healthcheck),
-    Duty("growth", "More services", "", growth),
-    Duty("lines", "200,000 log lines of one service", "", lines),
+    Duty(
+        "start",
+        "From nothing to 13 services",
+        "From the exec of process 1 to the first instruction of the first and of the last of 13 trivial services. "
+        "With maas-init three Python programs start one after another before the first service: process 1, "
+        "supervisord and the listener.",
+        _each(start),
+    ),
+    Duty(
+        "crash",
+        "A settled service is killed",
+        "From kill -9 of a service that has run for four seconds and more to its replacement's first instruction; "
+        "three services in each life. tini and dumb-init do not restart.",
+        _each(crash),
+    ),
+    Duty(
+        "crashes",
+        "One service is killed again and again",
+        "The same service is killed as soon as its replacement runs. `never`: not within 10 s.",
+        _each(crashes),
+    ),
+    Duty(
+        "hung",
+        "A service accepts connections and answers no more",
+        "From the moment in which it hangs to its replacement's first instruction. maas-init and httpok as they come; "
+        "tuned httpok asks every 5 s and waits 2 s. All others: never, for they do not ask.",
+        _each(hung),
+    ),
+    Duty(
+        "stop",
+        "SIGTERM to process 1",
+        "From SIGTERM to the exit of process 1, and how many services were told before they were gone. Who is fast "
+        "and told none has left the services to the kernel's SIGKILL.",
+        _each(stop),
+    ),
+    Duty(
+        "stubborn",
+        "SIGTERM, and one service ignores it",
+        "The other twelve should not suffer from it, and all should be over before `docker stop` kills after 10 s. "
+        "`never`: not all of them, or not within 15 s.",
+        _each(stubborn),
+    ),
+    Duty(
+        "orphans",
+        "10,000 orphans",
+        "A service leaves 10,000 dead grandchildren for process 1 to bury. From the last fork until none is left, the "
+        "most there were at one time, what burying cost and what was printed about it. `never`: not within 20 s.",
+        _each(orphans),
+    ),
+    Duty(
+        "memory",
+        "Memory",
+        "Of everything that is not a service: proportional set size ten seconds after the start.",
+        _each(memory),
+    ),
+    Duty(
+        "idle",
+        "Doing nothing for a minute",
+        "CPU and wake-ups of everything that is not a service. maas-init asks each of 13 services every 5 s, httpok "
+        "one every minute, tuned httpok one every 5 s; the others none. All peers at the same time.",
+        idle,
+    ),
+    Duty(
+        "healthcheck",
+        "The HEALTHCHECK command",
+        "One run of each command, without the engine's own `docker exec`. pg_isready is Debian's, and asks a port "
+        "that accepts and does not speak PostgreSQL.",
+        healthcheck,
+    ),
+    Duty(
+        "growth",
+        "More services",
+        "With 13, 100 and 500 services that nobody asks. `in the status after`: from a replacement's first "
+        "instruction until the status file names its process, which takes at least one turn of the listener.",
+        growth,
+    ),
+    Duty(
+        "lines",
+        "200,000 log lines of one service",
+        "As fast as it can write them, to a reader that keeps up. maas-init labels each line and also keeps it in a "
+        "file; supervisord has `stdout_logfile = /dev/stdout`.",
+        lines,
+    ),
 )

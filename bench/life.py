@@ -67,7 +67,17 @@ class Life:
         argv = peer.lay_out(self.root, services)
         with (self.root / "output").open("wb") as file:
             self._process = subprocess.Popen(
-                ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", TOY, "launch", journal(self.root), *argv],
+                [
+                    "unshare",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                    TOY,
+                    "launch",
+                    journal(self.root),
+                    *argv,
+                ],
                 env=environment(self.root),
                 stdin=subprocess.DEVNULL,
                 stdout=file if output is None else output,
@@ -176,7 +186,7 @@ class Life:
 
 def _program(pid: int) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/exe")
+        return os.fspath(Path(f"/proc/{pid}/exe").readlink())
     except OSError:
         return ""
 

@@ -186,6 +186,8 @@ def _run_scripts(root: Path, wanted: Sequence[Service], *argv: str) -> list[str]
         directory = root / "scan" / service.name
         directory.mkdir(parents=True)
         _script(directory / "run", [f"exec {' '.join(service.argv(root))}"])
+    # As in an image: runsvdir waits a second when somebody has just changed its directory.
+    os.utime(root / "scan", (0, 0))
     return [*argv, f"{root}/scan"]
 
 
@@ -200,7 +202,7 @@ PEERS = (
     OURS,
     STOCK,
     Peer("supervisord + httpok", partial(_supervisord, tick="TICK_60"), asks=True),
-    Peer("supervisord + httpok, tuned", partial(_supervisord, tick="TICK_5", seconds=2), asks=True),
+    Peer("supervisord + tuned httpok", partial(_supervisord, tick="TICK_5", seconds=2), asks=True),
     Peer("s6-svscan", lambda root, wanted: _run_scripts(root, wanted, "s6-svscan")),
     Peer("runsvdir", lambda root, wanted: _run_scripts(root, wanted, "runsvdir", "-P")),
     Peer("tini + sh", lambda root, wanted: _shell(root, wanted, "tini", "--"), restarts=False),
