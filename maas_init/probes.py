@@ -2,6 +2,8 @@
 
 A probe returns what it saw, in words for the operator. Whatever it raises is a failure, told in the words of the
 exception.
+
+What only some of them need and takes long to import is imported there: no service starts before the listener does.
 """
 
 from __future__ import annotations
@@ -21,9 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from . import certificate, database, files, lastwords
+from . import certificate, files, lastwords
 from .errors import MaasInitError
 from .health import Result
 from .paths import Paths
@@ -115,6 +115,8 @@ def tcp(question: Question) -> str:
 
 def peer(question: Question) -> str:
     """PORT: the service's main process holds a connection to this port, wherever that is."""
+    import psutil
+
     (port,) = question.arguments
     connections = psutil.Process(question.pid).net_connections(kind="tcp")
     if not any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in connections):
@@ -197,6 +199,8 @@ class Link:
         self._seen: dict[tuple[object, ...], float] = {}
 
     def __call__(self, question: Question) -> str:
+        import psutil
+
         first, last = map(int, question.arguments)
         now = self._clock()
         found = [
@@ -335,11 +339,15 @@ def _ask(address: str, port: int, packet: bytes, within: float) -> bytes:
 
 def postgres(settings: Database, where: Paths, within: float) -> str:
     """MAAS's database answers MAAS's user."""
+    from . import database
+
     return f"SELECT 1 in {database.ping(settings, where, within=within) * 1000:.1f} ms"
 
 
 def postgres_server(settings: Database, where: Paths, within: float) -> str:
     """The embedded server lets its superuser in; MAAS's database may not exist yet."""
+    from . import database
+
     with database.connect_as_superuser(settings, where, within=within) as connection:
         connection.execute("SELECT 1")
     return "the server accepts connections"

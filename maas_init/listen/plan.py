@@ -10,14 +10,14 @@ import configparser
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from ..health import Level, State
 from ..services import Action, Catalogue, Check, Service
 
 
 def render(catalogue: Catalogue) -> str:
     """Return the plan as YAML; keys without a value are left out, as in Pebble's."""
+    import yaml  # seldom asked for, and every service waits for the listener's start
+
     programs = _programs(catalogue)
     ordered = sorted(catalogue.services, key=lambda service: service.name)
     plan = {
