@@ -6,6 +6,7 @@ is not heard. That is why this module imports next to nothing.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -20,15 +21,20 @@ class Stopped(BaseException):
 
 def main() -> int:
     """Entry point of the `maas-init` command."""
-    if sys.argv[1:] in ([], ["run"]):
+    init = sys.argv[1:] in ([], ["run"])
+    if init:
         _hear_signals()
     try:
         from .cli import main as command_line
 
-        return command_line()
+        code = command_line()
     except Stopped as reason:
         print(f"maas-init: stopped by {reason} before anything was running", file=sys.stderr, flush=True)
         return 0
+    if init:
+        # Everything has been said, and whoever stops the container waits: Python need not tidy up first.
+        os._exit(code)
+    return code
 
 
 def _hear_signals() -> None:

@@ -8,6 +8,7 @@ for changes; publish.py tells.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from .. import services
@@ -33,3 +34,5 @@ async def _live(manager: Manager, protocol: events.Protocol, where: Paths) -> No
     server.close()
     for task in done:
         task.result()
+    # Not by returning: threads may still wait for a probe's answer, and the container's end would wait for them.
+    os._exit(0)
