@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import time
@@ -245,6 +246,11 @@ class Listener:
 
     def __init__(self, supervisord: Any) -> None:
         self._stock = _Starter(supervisord)
+        self._operators = Operators(supervisord)
+
+    def processes(self) -> str:
+        """Tell what getAllProcessInfo tells as JSON: XML would take both sides ten times as long."""
+        return json.dumps(self._operators.getAllProcessInfo())
 
     def start(self, name: str, wished: float) -> bool:
         """Start a process as was wished at that time; return whether that still holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import signal
 import threading
 import xmlrpc.client
@@ -132,7 +133,7 @@ class Supervisor:
                 asked=Asked(*found["asked"]) if found["asked"] else None,
                 ending=Ending(**found["ending"]) if found["ending"] else None,
             )
-            for found in self._call("supervisor.getAllProcessInfo")
+            for found in json.loads(self._call("maas_init.processes"))
         }
 
     def start(self, name: str, wished: float) -> None:
