@@ -46,6 +46,8 @@ _OWN_QUESTIONS = re.compile(
     r"agent: maas-init\)$|(?:^|\s)- \"GET /api/v2/ HTTP/1\.1\" 200 OK$|\bmaas-init\.txt requested by 127\.0\.0\.1$"
 )
 """What regiond, rackd and the API server print of each question of the listener: the half of a quiet day's log."""
+_PREFIX = re.compile(r"std(?:err|out): \[\w+\] ")
+"""What Twisted puts before each line that MAAS's daemons print on a stream."""
 _INVISIBLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -92,6 +94,8 @@ class Assembler:
         self._service = service
         self._rest = b""
         self._traceback: list[str] = []
+        self._prefix = ""
+        """Of each line of the traceback."""
 
     def feed(self, data: bytes) -> Iterator[Record]:
         """Yield the records that `data` completes."""
@@ -112,14 +116,28 @@ class Assembler:
 
     def _hear(self, line: str) -> Iterator[Record]:
         if self._traceback:
-            # The first line that is not indented names the exception: it is the last.
-            self._traceback.append(line)
-            if (line and not line[0].isspace()) or len(self._traceback) >= LONGEST_TRACEBACK:
-                yield from self._end_of_traceback()
+            yield from self._hear_traceback(line, line.removeprefix(self._prefix))
         elif TRACEBACK in line:
+            prefix = line.partition(TRACEBACK)[0]
+            self._prefix = prefix if _PREFIX.fullmatch(prefix) else ""
             self._traceback.append(line)
         elif line and not _OWN_QUESTIONS.search(line):
             yield self._record(line)
+
+    def _hear_traceback(self, line: str, text: str) -> Iterator[Record]:
+        """Hear a line after the first; `text` is what it says without the prefix."""
+        if self._traceback[0][0].isspace():
+            # Twisted indents all of it, also the exception's name, and ends with an empty line.
+            last, foreign = not text, bool(text) and not text[0].isspace()
+        else:
+            # The first line that is not indented names the exception: it is the last.
+            last, foreign = bool(text) and not text[0].isspace(), False
+        if not foreign:
+            self._traceback.append(text)
+        if last or foreign or len(self._traceback) >= LONGEST_TRACEBACK:
+            yield from self._end_of_traceback()
+        if foreign:
+            yield from self._hear(line)
 
     def _end_of_traceback(self) -> Iterator[Record]:
         if self._traceback:
@@ -127,7 +145,7 @@ class Assembler:
             self._traceback = []
             head = self._record(first)
             level = "error" if head.level == "info" else head.level
-            yield Record(head.time, level, head.service, "\n".join([head.message, *others]))
+            yield Record(head.time, level, head.service, "\n".join([head.message, *others]).rstrip())
 
     def _record(self, line: str) -> Record:
         ours = parse(line)

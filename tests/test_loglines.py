@@ -109,3 +109,29 @@ def test_nothing_that_a_service_prints_makes_it_fail_or_breaks_a_line(pieces: li
 )
 def test_what_tells_only_of_our_own_questions_is_no_news(line: bytes, kept: bool) -> None:
     assert bool([*loglines.Assembler("any").feed(line + b"\n")]) is kept
+
+
+def test_traceback_of_twisted_is_one_record_and_takes_nothing_else_with_it() -> None:
+    told = heard(
+        b"provisioningserver.rpc: [critical] Lost it\n"
+        b"\tTraceback (most recent call last):\n"
+        b'\t  File "/usr/lib/x.py", line 1, in f\n'
+        b"\tbuiltins.ValueError: no\n"
+        b"\t\n"
+        b"twisted: [info] going on\n"
+    )
+    assert [level for level, _ in told] == ["critical", "error", "info"]
+    assert told[1][1].splitlines()[-1].strip() == "builtins.ValueError: no"
+    unfinished = heard(b"\tTraceback (most recent call last):\n\tbuiltins.ValueError: no\ntwisted: [info] going on\n")
+    assert [level for level, _ in unfinished] == ["error", "info"]
+
+
+def test_traceback_with_a_prefix_on_each_line_is_one_record() -> None:
+    told = heard(
+        b"stderr: [error] Traceback (most recent call last):\n"
+        b'stderr: [error]   File "/usr/lib/x.py", line 1, in f\n'
+        b"stderr: [error] ValueError: no\n"
+        b"stderr: [error] something else\n"
+    )
+    assert len(told) == 2
+    assert told[0][1].splitlines()[-1] == "ValueError: no"

@@ -41,7 +41,7 @@ def upgrade(work: RegionWork) -> bool:
         if _is_done_elsewhere(work, version, pending):
             _note_done(work, version)
             return False
-        _back_up(work, version, present)
+        _back_up(work, version, present, pending)
         told = "?" if pending is None else pending
         logger.info("schema.started", version=version, applied=len(present), pending=told)
         progress = Progress(work.paths, pending)
@@ -125,8 +125,8 @@ def _number(migration: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _back_up(work: RegionWork, version: str, present: list[tuple[Any, ...]]) -> None:
-    """Save the database before this upgrade, unless it is empty or this very upgrade was begun before.
+def _back_up(work: RegionWork, version: str, present: list[tuple[Any, ...]], pending: int | None) -> None:
+    """Save the database before this upgrade, unless it is empty, of this very version, or this was begun before.
 
     What was half-way upgraded must not take the place of what was there before.
 
@@ -135,7 +135,8 @@ def _back_up(work: RegionWork, version: str, present: list[tuple[Any, ...]]) -> 
     this = {"to": version, "of": _place(work)}
     if journal.read(work.paths).get("upgrade") == this:
         return
-    if present:
+    known = journal.read(work.paths).get("version")
+    if present and not (pending == 0 and known == short(version)):
         saved.make(work.settings, work.connection, work.paths, backups.BEFORE_UPGRADE)
     journal.note(work.paths, upgrade=this)
 
