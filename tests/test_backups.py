@@ -301,3 +301,10 @@ def test_what_a_killed_bootstrap_left_running_is_ended_before_its_successor_begi
         for process in (left, another_container_s, other):
             process.kill()
             process.wait()
+
+
+def test_database_of_this_very_version_is_not_saved_once_more_after_a_restore(deployment: Deployment) -> None:
+    deployment.start()
+    journal.note(deployment.paths, schema=None, version="3.5.13", upgrade=None)  # as restore leaves it
+    assert "dbupgrade" in deployment.start()
+    assert backups.found(deployment.paths) == []
