@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getopt
 import os
+import re
 import sys
 import time
 from calendar import timegm
@@ -66,7 +67,7 @@ def _with_counts(argv: Sequence[str]) -> list[str]:
     """Return the command line with -n 10 where -n stands alone, as systemd takes it."""
     found = []
     for word, after in zip(argv, (*argv[1:], ""), strict=True):
-        alone = word in ("-n", "--lines") and not (after == "all" or after.isdecimal())
+        alone = word in ("-n", "--lines") and (not after or bool(re.match("-[^0-9]", after)))
         found += [word, "10"] if alone else [word]
     return found
 

@@ -487,6 +487,21 @@ def test_one_shot_that_ended_runs_again_when_a_restart_is_asked(container: Conta
 # How it ends.
 
 
+def test_row_of_stubborn_services_does_not_keep_the_database_from_its_clean_stop(container: Container) -> None:
+    container.service("database", critical="yes")
+    needed = "database"
+    for name in ("apiserver", "regiond", "rackd", "agent"):
+        container.service(name, "stubborn", requires=needed, program={"stopwaitsecs": "30"}, critical="yes")
+        needed = name
+    container.start()
+    until(lambda: container.all_("healthy") and len(container.journal()) == 5)
+    assert container.stop() == ExitCode.STOPPED
+    assert container.journal()[-1] == "ended database"
+    assert "stop.forced" not in container.output
+    for name in ("agent", "rackd", "regiond"):
+        assert f"SIGTERM {name}" in container.journal(), "each was asked first"
+
+
 def test_stubborn_service_does_not_keep_the_others_from_being_told(container: Container) -> None:
     container.service("stubborn", "stubborn", program={"stopwaitsecs": "2"}, critical="yes")
     container.service("polite", critical="yes")
@@ -693,10 +708,17 @@ def test_leftovers_of_a_killed_container_do_not_confuse_the_next(container: Cont
     kept = paths.maas_data / "maas_id"
     kept.parent.mkdir(parents=True)
     kept.write_text("abc")
+    # A socket that nobody serves, Temporal's configuration and MAAS's site, all of the last run.
+    names = ("dhcpd.sock", "maas-regiond-webapp.sock.3", "temporal/production.yaml", "http/regiond.nginx.conf")
+    stale = [paths.maas_data / name for name in names]
+    for file in stale:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
     container.start()
     until(lambda: "service.ready service=alpha" in container.output)
     until(lambda: container.all_("healthy"))
     assert not lock.is_symlink()
+    assert not [file for file in stale if file.exists()]
     assert kept.read_text() == "abc"
     assert container.stop() == ExitCode.STOPPED
 

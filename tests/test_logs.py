@@ -127,6 +127,9 @@ def test_journalctl_selects_reverses_and_counts(where: Paths) -> None:
     assert printed(where, "-p", "err", "-r", "-o", "cat") == "worse\nbad\n"
     assert printed(where, "-u", "bind9", "-u", "http", "-n", "3", "-ocat") == "b5\nbad\nworse\n"
     assert json.loads(printed(where, "-n1", "--output=json"))["level"] == "critical"
+    assert (
+        printed(where, "-u", "http", "-n") == printed(where, "-n", "-u", "http") == printed(where, "-u", "http", "-n10")
+    )
     assert printed(where, "-u", "http", "-p", "crit") == "-- No entries --\n"
 
 

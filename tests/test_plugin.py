@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -37,7 +37,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 class Supervisord:
     """A real supervisord below a directory of its own."""
 
-    def __init__(self, programs: str, plugin: str = PLUGIN) -> None:
+    def __init__(self, programs: str, plugin: str = PLUGIN, environ: Mapping[str, str] | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="mi-", dir="/tmp"))
         self.log = self.root / "log"
         (self.root / "conf").write_text(
@@ -59,7 +59,10 @@ class Supervisord:
         )
         self.rpc = Supervisor(self.root / "sock")
         self.process = subprocess.Popen(
-            [PROGRAMS / "supervisord", "-c", self.root / "conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [PROGRAMS / "supervisord", "-c", self.root / "conf"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | dict(environ or {}),
         )
 
     def info(self, name: str) -> ProcessInfo:
@@ -181,6 +184,44 @@ def test_who_asks_for_what_waits_for_its_next_try_gets_it_at_once(started: Super
     (started.root / "mended").touch()
     started.supervisorctl("start", "mended")
     assert started.running("mended")
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Path:
+    """A file that says how far the time of day is off (libfaketime)."""
+    file = tmp_path / "clock"
+    file.write_text("+0")
+    return file
+
+
+def in_another_time(clock: Path) -> dict[str, str]:
+    [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@pytest.mark.parametrize("steps", [("+1d", "+0"), ("-1d", "+0")], ids=["ahead and back", "back and ahead"])
+def test_clock_that_is_set_by_a_day_does_no_harm(clock: Path, steps: tuple[str, str]) -> None:
+    box = Supervisord(SLEEPER + DYING, environ=in_another_time(clock))
+    try:
+        until((box.root / "sock").exists)
+        tries = box.root / "tries"
+        for step in steps:
+            before = until(lambda: box.running("sleeper"))
+            clock.write_text(step)
+            tried = tries.read_text().count("once") if tries.exists() else 0
+            os.kill(before, signal.SIGKILL)
+            until(lambda before=before: box.running("sleeper") not in (0, before))  # type: ignore[misc]
+            until(lambda tried=tried: tries.read_text().count("once") > tried)  # type: ignore[misc]
+            assert box.info("dying").process in (Process.BACKOFF, Process.STARTING)
+        box.rpc.stop("sleeper", time.monotonic())
+        until(lambda: box.info("sleeper").process is Process.STOPPED)
+    finally:
+        box.close()
 
 
 @ONE

@@ -40,6 +40,9 @@ JITTER = 0.1
 """Share of the time between two questions by which it may be shorter or longer: they must not all come at once."""
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
+HURRY_AFTER, HURRY_EVERY = 4.5, 0.5
+"""Seconds of stopping after which nobody is waited for any longer who keeps others from being told, and then again:
+all of it must end before process 1 loses patience, and the database, which is last, needs its time."""
 HEALTH = "health"
 """Our own name, under which our log is kept."""
 SEARCHED, TRIED = 1000, 10
@@ -461,6 +464,7 @@ class Manager:
 
     async def _stop_all(self) -> None:
         running = {name: asyncio.Event() for name, state in self.states.items() if not state.service.watched_only}
+        told: set[str] = set()
 
         await self.seen()  # what was being started when this began must be stopped as well
 
@@ -468,6 +472,7 @@ class Manager:
             for dependant in self._dependants(name):
                 await running[dependant].wait()
             state = self.states[name]
+            told.add(name)
             try:
                 if state.process.active:
                     await self._stop(name)
@@ -475,11 +480,26 @@ class Manager:
                 self._log.warning("service.not_stopped", service=name, reason=str(error))
             running[name].set()
 
+        hurrying = asyncio.ensure_future(self._hurry(told))
         await asyncio.gather(*map(stop_after_dependants, running))
+        hurrying.cancel()
         with contextlib.suppress(SupervisorError):  # process 1 lost patience and told it already
             await asyncio.to_thread(self._supervisor.shutdown)
         self._ended.set()
         self._wake.set()
+
+    async def _hurry(self, told: set[str]) -> None:
+        """Kill what was told to stop, still lives, and keeps others from being told."""
+        await asyncio.sleep(HURRY_AFTER)
+        while True:
+            untold = [name for name, state in self.states.items() if state.process.alive and name not in told]
+            awaited = set().union(*map(self._dependants, untold))
+            for name in sorted(awaited & told):
+                if self.states[name].process.alive:
+                    self._log.warning("service.killed", service=name, reason="it keeps others from being told to stop")
+                    with contextlib.suppress(SupervisorError):
+                        await self.signal(name, signal.SIGKILL)
+            await asyncio.sleep(HURRY_EVERY)
 
     def _dependants(self, name: str) -> set[str]:
         # A check in between hands the need on: the region needs the database, the database needs postgresql.

@@ -65,6 +65,15 @@ def maas(image: str) -> Iterator[Container]:
         compose(project, environ, "down", "--volumes")
 
 
+def test_compose_file_for_work_on_maas_init_is_understood() -> None:
+    program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    files = ("--file", str(ROOT / "compose.yaml"), "--file", str(ROOT / "compose.dev.yaml"))
+    command = [*program, *files, "config", "--quiet"]
+    environ = os.environ | {"POSTGRES_PASSWORD": "a"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_compose_brings_maas_up_with_a_database_beside_it(maas: Container) -> None:
     until(lambda: maas.health() == "healthy", "healthy")
 

@@ -56,4 +56,6 @@ def test_daemons_that_ignore_sigterm_do_not_spoil_the_stop(maas: Container) -> N
 
     docker.docker("stop", "--time", "120", maas.name)
 
+    assert "database system is shut down" in maas.logs()
+    assert "stop.forced" not in maas.logs()
     assert maas.inspect(".State.ExitCode") == 0
