@@ -82,6 +82,12 @@ check_every = 30
 critical = yes
 """
 
+OUR_DATABASE = """
+[check:database]
+check = postgres
+"""
+"""With it the listener imports PostgreSQL's client, as in every region; that nobody answers makes no difference."""
+
 OUR_SERVICE = """\
 [program:{name}]
 command = {command}
@@ -109,10 +115,10 @@ def environment(root: Path) -> Mapping[str, str]:
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} | OUR_SETTINGS | roots
 
 
-def _maas_init(root: Path, wanted: Sequence[Service]) -> list[str]:
+def _maas_init(root: Path, wanted: Sequence[Service], more: str = "") -> list[str]:
     files = root / "services"
     files.mkdir()
-    (files / "health.conf").write_text(OUR_LISTENER.format(programs=OUR_PROGRAMS, root=root))
+    (files / "health.conf").write_text(OUR_LISTENER.format(programs=OUR_PROGRAMS, root=root) + more)
     for service in wanted:
         text = OUR_SERVICE.format(name=service.name, command=" ".join(service.argv(root)), root=root)
         check = OUR_CHECK.format(port=service.port) if service.probed else ""
@@ -197,6 +203,7 @@ def _shell(root: Path, wanted: Sequence[Service], *argv: str) -> list[str]:
 
 
 OURS = Peer("maas-init", _maas_init, asks=True)
+OURS_IN_A_REGION = Peer("maas-init, asking a database too", partial(_maas_init, more=OUR_DATABASE), asks=True)
 STOCK = Peer("supervisord", _supervisord)
 PEERS = (
     OURS,
