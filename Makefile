@@ -47,10 +47,10 @@ unit: .venv test-packages ## Tests without processes of their own
 	$(VENV) pytest -m "not process and not container"
 
 process: .venv test-packages ## Tests with real signals and a real supervisord
-	$(VENV) pytest -m process
+	$(VENV) pytest -m process -n 2 --dist loadfile
 
 container: .venv test-packages test-image ## Tests of the built image in a real Docker engine
-	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container
+	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container -n 3 --dist loadfile --durations 15
 
 test-image:
 	tests/tools/engine compose
