@@ -1,8 +1,8 @@
 """The health listener: owns what should run, and says how everything is.
 
 supervisord starts it as an event listener, so its standard output belongs to supervisord's protocol (events.py).
-manager.py holds the state and acts. pebble.py, with serving.py (HTTP), changes.py and plan.py, lets MAAS and people ask
-for changes; publish.py tells.
+manager.py holds the state and acts; changed_files.py, mourning.py and stopping.py are what it does at certain times.
+pebble.py, with serving.py (HTTP), changes.py and plan.py, lets MAAS and people ask for changes; publish.py tells.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .. import decide, files, health, lastwords, log, loglines, logs, probes, retry
+from .. import decide, files, health, log, probes, retry
 from ..decide import Rung
 from ..errors import ExitCode
 from ..health import Desired, Health, Level, Process, State
@@ -26,7 +26,7 @@ from ..services import Catalogue, Check, Service
 from ..settings import Settings
 from ..supervisor import Ending, ProcessInfo, Supervisor, SupervisorError
 from ..watch import ORDERLY_STOP
-from . import publish
+from . import changed_files, mourning, publish, stopping
 
 JUDGE_EVERY = 1.0
 """Seconds between two judgements when nothing happens: conditions and clocks raise no event."""
@@ -40,13 +40,6 @@ JITTER = 0.1
 """Share of the time between two questions by which it may be shorter or longer: they must not all come at once."""
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
-HURRY_AFTER, HURRY_EVERY = 4.5, 0.5
-"""Seconds of stopping after which nobody is waited for any longer who keeps others from being told, and then again:
-all of it must end before process 1 loses patience, and the database, which is last, needs its time."""
-HEALTH = "health"
-"""Our own name, under which our log is kept."""
-SEARCHED, TRIED = 1000, 10
-"""Lines of our log in which is looked for what was done about a service, and how many of them are told."""
 
 
 def uptime() -> float:
@@ -64,7 +57,7 @@ class Manager:
         self._probes = probes.probes(settings, where)
         self._publisher = publish.Publisher(where)
         self._log = log.bound()
-        self._memory = lastwords.memory(where)
+        self._mourner = mourning.Mourner(where)
         self._endings: dict[str, Ending] = {}
         before = publish.desired_before(where)
         self.states = {service.name: _first_state(service, before) for service in catalogue.services}
@@ -87,7 +80,7 @@ class Manager:
         """Manage until everything is stopped."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         asyncio.get_running_loop().add_signal_handler(ORDERLY_STOP, self.stop_all, ExitCode.STOPPED, "asked to stop")
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._heard_of_changes)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: self._spawn(changed_files.use(self)))
         # Process 1 sends these signals to whom this file names.
         files.write(self.where.listener_pid, f"{os.getpid()}\n", sync=False)
         for state in self.states.values():
@@ -168,7 +161,7 @@ class Manager:
             state.ready_since = uptime()
             self._log.info("service.ready", service=name, why=health.explain(state, self.levels))
             for other in state.service.reloads:
-                self._spawn(self._reload(other))
+                self._spawn(self.reload(other))
         elif self.stopping or name in self._busy:
             return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
@@ -237,26 +230,10 @@ class Manager:
             self._failed(state, how, now, ran_for=ending.lasted, again_in=again_in)
         if ending.pid:
             how = f"{ending.how} {ending.lasted:.1f} s after its start (process {ending.pid})"
-            self._leave_last_words(name, how, ending.at)
+            self._remember(name, how, ending.at)
 
-    def _leave_last_words(self, name: str, how: str, at: float) -> None:
-        before, self._memory = self._memory, lastwords.memory(self.where)
-        head = [f"{name} {how} at {loglines.stamp(at)}", self._memory.since(before)]
-        if name in self.states:
-            state = self.states[name]
-            wanted = "on" if state.desired.on else "off"
-            head.append(f"wanted {wanted} by {state.desired.owner}: {state.desired.reason}")
-            head.append(f"so far {state.restarts} restarts, {state.failed} failures since it was last ready")
-        self._spawn(asyncio.to_thread(self._write_last_words, name, loglines.stamp(at), head))
-
-    def _write_last_words(self, name: str, time: str, head: list[str]) -> None:
-        printed = logs.last(self.where, name, lastwords.LINES, until=time)
-        tried = [line for line in logs.last(self.where, HEALTH, SEARCHED, until=time) if f" service={name} " in line]
-        head += ["", "What was done about it before:", *tried[-TRIED:]] if tried else []
-        try:
-            lastwords.leave(self.where, name, time, "\n".join(head), printed)
-        except OSError as error:
-            self._log.warning("last_words.not_kept", service=name, end=head[0], reason=error.strerror)
+    def _remember(self, name: str, how: str, at: float) -> None:
+        self._spawn(self._mourner.leave(name, how, at, self.states.get(name)))
 
     # What is wanted.
 
@@ -297,13 +274,13 @@ class Manager:
         elif isinstance(decision, decide.Start):
             self._do(decision.name, self._start)
         elif isinstance(decision, decide.Stop):
-            self._do(decision.name, self._stop)
+            self._do(decision.name, self.stop)
         elif isinstance(decision, decide.Heal):
             self._heal(self.states[decision.name], decision.rung, decision.reason)
         else:
             # What fails is tried again later and later: here the check that asks for its remedy.
             self._failed(self.states[decision.check], decision.reason, uptime())
-            self._leave_last_words(decision.name, f"was run again because {decision.reason}", time.time())
+            self._remember(decision.name, f"was run again because {decision.reason}", time.time())
             self.restart(decision.name)
 
     def _heal(self, state: State, rung: Rung, reason: str) -> None:
@@ -314,7 +291,7 @@ class Manager:
         if rung is Rung.RELOAD:
             self._log.warning("service.reloaded", service=name, reason=reason)
             state.heal_at = now + state.service.check.within + RECHECK_EVERY
-            self._spawn(self._reload(name))
+            self._spawn(self.reload(name))
             return
         self._failed(state, reason, now, ran_for=now - max(state.since, state.ready_since), again_in=0.0)
         if rung is Rung.GAVE_UP:
@@ -322,14 +299,14 @@ class Manager:
             state.heal_at = now + retry.LONGEST
         others = self._all_dependants(name) if rung is Rung.RESTART_WITH_DEPENDANTS else []
         self._log.warning("service.restarted", service=name, reason=reason, and_also=",".join(others) or "nothing")
-        self._leave_last_words(name, f"was restarted because {reason}", time.time())
+        self._remember(name, f"was restarted because {reason}", time.time())
         for each in (*others, name):
             self.restart(each)
 
     def _all_dependants(self, name: str) -> list[str]:
         """Return what runs and needs a service, be it by way of others."""
         found: list[str] = []
-        for dependant in sorted(self._dependants(name)):
+        for dependant in sorted(self.dependants(name)):
             found += [*self._all_dependants(dependant), dependant]
         return [each for each in dict.fromkeys(found) if self.states[each].process.alive]
 
@@ -346,7 +323,7 @@ class Manager:
             self._busy.discard(name)
             if name in self._again:
                 self._again.discard(name)
-                self._do(name, self._stop)
+                self._do(name, self.stop)
             self._wake.set()
 
         self._spawn(act())
@@ -355,7 +332,8 @@ class Manager:
         if not self.stopping:
             await asyncio.to_thread(self._supervisor.start, name, self.states[name].desired.moment)
 
-    async def _stop(self, name: str) -> None:
+    async def stop(self, name: str) -> None:
+        """Stop a service's process and wait for its end. Raises SupervisorError."""
         state = self.states[name]
         before = state.pid, state.started
         # When the container stops, that is the latest wish.
@@ -376,7 +354,7 @@ class Manager:
         elif state.service.oneshot and not state.process.active:
             self._do(name, self._start)  # it ended well, so nobody else would start it
         else:
-            self._do(name, self._stop)
+            self._do(name, self.stop)
 
     def is_busy(self, name: str) -> bool:
         """Return whether something is being done with the service."""
@@ -386,47 +364,14 @@ class Manager:
         """Send a signal to a service's main process. Raises SupervisorError when it does not run."""
         await asyncio.to_thread(self._supervisor.signal, name, number)
 
-    async def _reload(self, name: str) -> None:
+    async def reload(self, name: str) -> None:
+        """Have a service read its configuration anew, if it runs."""
         with contextlib.suppress(SupervisorError):  # it does not run: it will read its configuration when it starts
             await self.signal(name, signal.SIGHUP)
 
-    # Using what process 1 wrote anew.
-
-    def _heard_of_changes(self) -> None:
-        self._spawn(self._use_changes())
-
-    async def _use_changes(self) -> None:
-        """Have every service read what changed; first steps that depend on a setting are taken anew before."""
-        changed = {Path(path) for path in files.read_json(self.where.changed) or []}
-        self.where.changed.unlink(missing_ok=True)
-        if self.where.supervisord_conf in changed:
-            self._log.warning("reload.incomplete", reason="other services are wanted", remedy="restart the container")
-        if self.where.settings in changed:
-            self._probes = probes.probes(Settings.load(self.where.settings), self.where)
-            changed |= await self._take_first_steps_anew()
-        affected = [
-            service
-            for service in self.catalogue.services
-            if changed & set(map(self.where.at, service.configuration)) and self.states[service.name].process.alive
-        ]
-        names = ",".join(service.name for service in affected) or "nothing"
-        self._log.info("reload.finished", files=len(changed), affected=names)
-        for service in affected:
-            if service.reloadable:
-                await self._reload(service.name)
-            else:
-                self.restart(service.name)
-
-    async def _take_first_steps_anew(self) -> set[Path]:
-        """Run the one-shot that every other waits for; return the configuration that it changed."""
-        watched = {self.where.at(path) for service in self.catalogue.services for path in service.configuration}
-        before = {path: path.read_bytes() for path in watched if path.exists()}
-        state = self.states.get("bootstrap")
-        if state and state.desired.on:
-            self.restart("bootstrap")
-            while self.is_busy("bootstrap") or state.process.active:
-                await self.changed()
-        return {path for path in watched if path.exists() and path.read_bytes() != before.get(path)}
+    def use_settings(self, settings: Settings) -> None:
+        """Ask with these from now on."""
+        self._probes = probes.probes(settings, self.where)
 
     # Probing.
 
@@ -460,53 +405,22 @@ class Manager:
         say = self._log.info if code is ExitCode.STOPPED else self._log.error
         say("container.stopping", code=int(code), reason=reason)
         files.write_json(self.where.exit_reason, {"code": int(code), "reason": reason}, sync=False)
-        self._spawn(self._stop_all())
+        self._spawn(self._stop_in_order())
 
-    async def _stop_all(self) -> None:
-        running = {name: asyncio.Event() for name, state in self.states.items() if not state.service.watched_only}
-        told: set[str] = set()
-
-        await self.seen()  # what was being started when this began must be stopped as well
-
-        async def stop_after_dependants(name: str) -> None:
-            for dependant in self._dependants(name):
-                await running[dependant].wait()
-            state = self.states[name]
-            told.add(name)
-            try:
-                if state.process.active:
-                    await self._stop(name)
-            except SupervisorError as error:
-                self._log.warning("service.not_stopped", service=name, reason=str(error))
-            running[name].set()
-
-        hurrying = asyncio.ensure_future(self._hurry(told))
-        await asyncio.gather(*map(stop_after_dependants, running))
-        hurrying.cancel()
+    async def _stop_in_order(self) -> None:
+        await stopping.in_order(self)
         with contextlib.suppress(SupervisorError):  # process 1 lost patience and told it already
             await asyncio.to_thread(self._supervisor.shutdown)
         self._ended.set()
         self._wake.set()
 
-    async def _hurry(self, told: set[str]) -> None:
-        """Kill what was told to stop, still lives, and keeps others from being told."""
-        await asyncio.sleep(HURRY_AFTER)
-        while True:
-            untold = [name for name, state in self.states.items() if state.process.alive and name not in told]
-            awaited = set().union(*map(self._dependants, untold))
-            for name in sorted(awaited & told):
-                if self.states[name].process.alive:
-                    self._log.warning("service.killed", service=name, reason="it keeps others from being told to stop")
-                    with contextlib.suppress(SupervisorError):
-                        await self.signal(name, signal.SIGKILL)
-            await asyncio.sleep(HURRY_EVERY)
-
-    def _dependants(self, name: str) -> set[str]:
+    def dependants(self, name: str) -> set[str]:
+        """Return the services that need this one: they stop before it."""
         # A check in between hands the need on: the region needs the database, the database needs postgresql.
         found = set()
         for dependant in self.catalogue.dependants(name):
             watched = self.catalogue[dependant].watched_only
-            found |= self._dependants(dependant) if watched else {dependant}
+            found |= self.dependants(dependant) if watched else {dependant}
         return found
 
     def _spawn(self, work: Awaitable[None]) -> None:
