@@ -15,7 +15,6 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from .. import decide, files, health, log, probes, retry
 from ..decide import Rung
@@ -43,8 +42,8 @@ FIRST_ANSWER_EVERY = 0.5
 
 
 def uptime() -> float:
-    """Return seconds that no change of the time of day disturbs; healthcheck.sh reads the same file."""
-    return float(Path("/proc/uptime").read_text().split()[0])
+    """Return seconds that no change of the time of day disturbs: those of /proc/uptime, which healthcheck.sh reads."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Manager:
@@ -384,8 +383,9 @@ class Manager:
                 question = probes.Question(check.arguments, check.within, state.pid)
                 result = await asyncio.to_thread(probes.run, probe, check.kind, question)
                 if state.pid == question.pid:
-                    state.health = health.fold(state.health, result, uptime())
-                    self._wake.set()
+                    before, state.health = state.health, health.fold(state.health, result, uptime())
+                    if not (result.ok and before.successes and not before.failures):
+                        self._wake.set()  # one more good answer changes nothing
             await asyncio.sleep(_pause(state, check))
 
     def _can_be_asked(self, state: State) -> bool:
