@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ DESCRIPTORS = 65536
 def main() -> int:
     """Do what the command line says."""
     chosen = _parser().parse_args()
+    # Whoever ends it early, by whatever means: no peer is left running.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(1))
     peers = [peer for peer in PEERS if peer.name in chosen.peers]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))

@@ -77,7 +77,7 @@ stderr_logfile_maxbytes = 5MB
 stderr_logfile_backups = 1
 
 [check:volumes]
-check = writable /etc/maas /var/lib/maas /var/log/maas /tmp/maas
+check = writable {root}/etc/maas {root}/var/lib/maas {root}/var/log/maas {root}/tmp/maas
 check_every = 30
 critical = yes
 """
