@@ -125,7 +125,8 @@ def _should_start(state: State, found: Mapping[str, Level]) -> bool:
     ended = state.process in (Process.STOPPED, Process.FATAL) or (
         state.service.oneshot and state.process is Process.EXITED and state.exit_status != 0
     )
-    return ended and not state.condition and all(found[need] is Level.READY for need in state.service.requires)
+    possible = not state.condition and not state.lacks
+    return ended and possible and all(found[need] is Level.READY for need in state.service.requires)
 
 
 def _is_at_fault(state: State, states: Mapping[str, State], now: float) -> bool:

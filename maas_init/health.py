@@ -124,6 +124,8 @@ class State:
     health: Health = field(default_factory=Health)
     condition: str = ""
     """The condition that is not met, in words; empty when all are."""
+    lacks: str = ""
+    """The capability that it cannot do without and what helps, in words; empty when it has all."""
     failures: Failures = field(default_factory=Failures)
     """Ends that nobody wished and answers that did not come, since it last ran well for a while."""
     failed: int = 0
@@ -148,7 +150,7 @@ class State:
 def level(state: State, needs: Mapping[str, Level]) -> Level:
     """Return how the service is, given the levels of what it needs."""
     service = state.service
-    waiting = any(needs[name] is not Level.READY for name in service.requires)
+    waiting = bool(state.lacks) or any(needs[name] is not Level.READY for name in service.requires)
     if service.watched_only:
         return _answering(state, waiting, before=Level.DOWN)
     if not state.desired.on or (state.condition and not state.process.alive):
@@ -197,7 +199,8 @@ def root_causes(states: Mapping[str, State], found: Mapping[str, Level]) -> list
 
 def container(states: Mapping[str, State], found: Mapping[str, Level], *, was_healthy: bool) -> Container:
     """Return how the container is; `was_healthy` says whether everything critical was ready before."""
-    critical = [name for name, state in states.items() if state.service.critical]
+    # What lacks a capability is missed, but no reason to take away the rest.
+    critical = [name for name, state in states.items() if state.service.critical and not state.lacks]
     if all(found[name] is Level.READY for name in critical):
         missing = [name for name in found if found[name] not in (Level.READY, Level.OFF)]
         return Container.DEGRADED if missing else Container.HEALTHY
@@ -223,7 +226,7 @@ def because(state: State, found: Mapping[str, Level]) -> str:
             ) or f"{state.desired.owner} wants it off ({state.desired.reason})"
         case Level.BLOCKED:
             waits = (f"{need} ({found[need].value})" for need in service.requires if found[need] is not Level.READY)
-            return f"it needs {', '.join(waits)}"
+            return state.lacks or f"it needs {', '.join(waits)}"
         case Level.READY:
             return last.detail if last and last.ok else ""
         case Level.DOWN if not service.watched_only:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Privileges:
     """Those of USEFUL that children inherit already."""
     no_new_privileges: bool
     missing_to_leave_root: tuple[str, ...] = ()
+    effective: frozenset[str] = frozenset()
+    """Those of USEFUL that this process has now."""
 
     @classmethod
     def look(cls, status: Path = Path("/proc/self/status")) -> Privileges:
@@ -47,6 +50,7 @@ class Privileges:
             bounding=_names(facts["CapBnd"]),
             ambient=_names(facts["CapAmb"]),
             no_new_privileges=facts["NoNewPrivs"].strip() == "1",
+            effective=_names(facts["CapEff"]),
             missing_to_leave_root=tuple(
                 name for name, number in NEEDED_TO_LEAVE_ROOT.items() if not int(facts["CapEff"], 16) >> number & 1
             ),
@@ -57,6 +61,26 @@ class Privileges:
         """What services will have."""
         can_raise = self.uid == 0 or not self.no_new_privileges
         return self.bounding if can_raise and SETPRIV.exists() else self.ambient
+
+    def lacks(self, needed: Iterable[str]) -> str:
+        """Return, in words for the operator, what of `needed` this process does not have and what helps; or nothing."""
+        missing = [name for name in needed if name not in self.effective]
+        if not missing:
+            return ""
+        names = " and ".join(name.upper() for name in missing)
+        if self.bounding.issuperset(missing) and self.no_new_privileges:
+            remedy = "start the container without no-new-privileges, or as root: it becomes the user maas by itself"
+        else:
+            remedy = f"add it to the container: cap_add: [{', '.join(name.upper() for name in missing)}]"
+        return f"it needs {names}, which this container does not have; {remedy}"
+
+
+def ports_are_free(lowest: int = 53, start: Path = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")) -> bool:
+    """Whether anybody may use ports from `lowest` on: so on a Docker bridge, and not on the host's network."""
+    try:
+        return int(start.read_text()) <= lowest
+    except (OSError, ValueError):
+        return False
 
 
 def _names(mask: str) -> frozenset[str]:

@@ -44,6 +44,10 @@ PROBES = {
 """Every probe and how many arguments it takes (None: at least one); they are in probes.py."""
 
 
+CAPABILITIES = frozenset({"net_bind_service", "net_raw"})
+"""Those of Linux that a service may need: for ports below 1024 (where they are not free for all), for raw sockets."""
+
+
 class Action(enum.Enum):
     """What to do when a service fails for good, or stays without an answer."""
 
@@ -91,6 +95,8 @@ class Service:
     condition_environment: tuple[tuple[str, str], ...] = ()
     reloadable: bool = False
     """Reads its configuration again on SIGHUP; most would end."""
+    capabilities: tuple[str, ...] = ()
+    """What it cannot do its work without; where one is missing it is not started, and that is said."""
     configuration: tuple[str, ...] = ()
     """Files that it reads and maas-init writes: when one changes, it is reloaded or restarted."""
     reloads: tuple[str, ...] = ()
@@ -177,7 +183,8 @@ def read_file(file: Path) -> list[Service]:
 KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
-    "start_within", "on_failure", "on_check_failure", "configuration", "reloadable", "reloads", "remedy",
+    "start_within", "on_failure", "on_check_failure", "capabilities", "configuration", "reloadable", "reloads",
+    "remedy",
 }  # fmt: skip
 
 
@@ -224,6 +231,9 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
     if not roles <= ROLES:
         raise refuse("roles", "give region, rack or both")
     environment = tuple((word.partition("=")[0], word.partition("=")[2]) for word in words("condition_environment"))
+    capabilities = words("capabilities")
+    if not CAPABILITIES.issuperset(capabilities):
+        raise refuse("capabilities", f"give some of {', '.join(sorted(CAPABILITIES))}")
     return Service(
         name=name,
         description=section.get("description", ""),
@@ -236,6 +246,7 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         binds_to=words("binds_to"),
         condition_path_exists=words("condition_path_exists"),
         condition_environment=environment,
+        capabilities=capabilities,
         configuration=words("configuration"),
         reloadable=choice("reloadable", "no", ("yes", "no")) == "yes",
         reloads=words("reloads"),

@@ -66,6 +66,12 @@ def test_nothing_starts_without_its_configuration() -> None:
     assert decisions(early) == []
 
 
+def test_nothing_starts_without_a_capability_that_it_needs() -> None:
+    powerless = state(process=Process.FATAL)
+    powerless.lacks = "it needs NET_RAW"
+    assert decisions(powerless) == []
+
+
 def test_what_runs_is_not_stopped_because_its_configuration_went() -> None:
     late = state(process=Process.RUNNING)
     late.condition = "/etc/a.conf does not exist yet"

@@ -249,6 +249,16 @@ def test_failures_of_what_is_not_critical_do_not_make_it_unhealthy() -> None:
     assert health.container(all_, {"main": Level.UP, "extra": Level.DOWN}, was_healthy=False) is Container.STARTING
 
 
+def test_what_lacks_a_capability_is_blocked_and_takes_nothing_else_away() -> None:
+    powerless, main = running("named", critical=True), running("main", critical=True)
+    powerless.process, powerless.lacks = Process.STOPPED, "it needs NET_RAW"
+    all_ = states(powerless, main)
+    found = health.levels(all_.values())
+    assert found == {"named": Level.BLOCKED, "main": Level.READY}
+    assert health.container(all_, found, was_healthy=True) is Container.DEGRADED
+    assert health.explain(powerless, found) == "named is blocked: it needs NET_RAW"
+
+
 # In words.
 
 

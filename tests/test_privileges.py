@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_init.privileges import SETPRIV, USEFUL, Privileges, launcher
+from maas_init.privileges import SETPRIV, USEFUL, Privileges, launcher, ports_are_free
 
 NONE = Privileges(uid=568, bounding=frozenset(), ambient=frozenset(), no_new_privileges=False)
 ALL = frozenset(USEFUL)
@@ -122,3 +122,27 @@ def test_setpriv_understands_what_we_say_to_it() -> None:
     assert done.stdout.split() == [
         *("Uid:", *["65534"] * 4, "Gid:", *["65534"] * 4, "CapAmb:", f"{1 << USEFUL['net_raw']:016x}")
     ]
+
+
+@pytest.mark.parametrize(
+    ("here", "told"),
+    [
+        (replace(NONE, effective=ALL), ""),
+        (NONE, "it needs NET_RAW, which this container does not have; add it to the container: cap_add: [NET_RAW]"),
+        (
+            replace(NONE, bounding=ALL, no_new_privileges=True),
+            "it needs NET_RAW, which this container does not have; start the container without no-new-privileges,",
+        ),
+    ],
+    ids=["it has it", "it was not given", "it was given and may not be raised"],
+)
+def test_what_a_service_lacks_is_told_with_the_line_to_add(here: Privileges, told: str) -> None:
+    assert here.lacks(["net_raw"]).startswith(told)
+    assert here.lacks([]) == ""
+
+
+@pytest.mark.parametrize(("text", "free"), [("0\n", True), ("53\n", True), ("1024\n", False), ("", False)])
+def test_ports_are_free_for_all_on_a_docker_bridge(tmp_path: Path, text: str, free: bool) -> None:
+    (tmp_path / "start").write_text(text)
+    assert ports_are_free(start=tmp_path / "start") is free
+    assert not ports_are_free(start=tmp_path / "absent")

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .. import files, log
+from ..health import State
+from ..paths import Paths
+from ..services import Catalogue
 from ..settings import Settings
 
-if TYPE_CHECKING:
-    from .manager import Manager
-
 FIRST_STEPS = "bootstrap"
+
+
+class Manager(Protocol):
+    """What is asked of the manager here; each member is explained there."""
+
+    where: Paths
+    catalogue: Catalogue
+    states: Mapping[str, State]
+
+    def use_settings(self, settings: Settings) -> None: ...
+
+    def is_busy(self, name: str) -> bool: ...
+
+    def restart(self, name: str) -> None: ...
+
+    async def changed(self) -> None: ...
+
+    async def reload(self, name: str) -> None: ...
 
 
 async def use(manager: Manager) -> None:

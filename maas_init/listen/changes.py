@@ -181,8 +181,8 @@ class Changes:
                     return ""
             elif state.process is Process.RUNNING or (state.service.oneshot and state.exit_status == 0):
                 return ""
-            elif state.condition:
-                return f"cannot {action} {name}: {state.condition}"
+            elif state.condition or state.lacks:
+                return f"cannot {action} {name}: {state.condition or state.lacks}"
             elif state.process in (Process.FATAL, Process.BACKOFF) or state.failed > failed:
                 return f"cannot {action} {name}: {state.exit}"
         return f"cannot {action} {name} within {LONGEST_CHANGE:g} s: {health.explain(state, manager.levels)}"

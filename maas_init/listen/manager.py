@@ -13,10 +13,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import decide, files, health, log, probes, retry
+from .. import decide, files, health, log, privileges, probes, retry
 from ..decide import Rung
 from ..errors import ExitCode
 from ..health import Desired, Health, Level, Process, State
@@ -59,7 +59,15 @@ class Manager:
         self._mourner = mourning.Mourner(where)
         self._endings: dict[str, Ending] = {}
         before = publish.desired_before(where)
-        self.states = {service.name: _first_state(service, before) for service in catalogue.services}
+        self.states: Mapping[str, State] = {
+            service.name: _first_state(service, before) for service in catalogue.services
+        }
+        here = privileges.Privileges.look()
+        given = {"net_bind_service"} if privileges.ports_are_free() else set()
+        for state in self.states.values():
+            state.lacks = here.lacks(name for name in state.service.capabilities if name not in given)
+            if state.lacks:
+                self._log.warning("service.lacking", service=state.service.name, what=state.lacks)
         self.levels: dict[str, Level] = dict.fromkeys(self.states, Level.OFF)
         self.stopping = ""
         self._was_healthy = False

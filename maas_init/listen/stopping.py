@@ -5,17 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 from .. import log
+from ..health import State
 from ..supervisor import SupervisorError
-
-if TYPE_CHECKING:
-    from .manager import Manager
 
 HURRY_AFTER, HURRY_EVERY = 4.5, 0.5
 """Seconds after which nobody is waited for any longer who keeps others from being told, and then again: all of it must
 end before process 1 loses patience, and the database, which is last, needs its time."""
+
+
+class Manager(Protocol):
+    """What is asked of the manager here; each member is explained there."""
+
+    states: Mapping[str, State]
+
+    def dependants(self, name: str) -> set[str]: ...
+
+    async def seen(self) -> None: ...
+
+    async def signal(self, name: str, number: int) -> None: ...
+
+    async def stop(self, name: str) -> None: ...
 
 
 async def in_order(manager: Manager) -> None:
