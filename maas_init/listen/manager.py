@@ -230,7 +230,7 @@ class Manager:
         if ending.wished or well or self.stopping:
             return
         if state and new:
-            again_in = ending.again_in if state.process in (Process.BACKOFF, Process.STARTING) else None
+            again_in = None if state.service.oneshot or state.process is Process.FATAL else ending.again_in
             how = f"{ending.how} right after its start" if ending.pid and ending.lasted < 1 else ending.how
             told = publish.progress(self.where) if state.service.oneshot else ""
             how += f" ({told})" if told else ""
@@ -254,7 +254,7 @@ class Manager:
         if on:
             # Whoever asks anew gets a try at once, whatever happened before.
             self._forgive(state)
-            if state.process is Process.BACKOFF:
+            if state.process is Process.BACKOFF and name not in self._busy:
                 self._do(name, self._start)
         self._wake.set()
 
