@@ -415,6 +415,17 @@ def test_what_does_not_answer_is_reloaded_then_restarted_then_with_what_needs_it
     assert container.journal().count("started bystander") == 1
 
 
+def test_check_that_waits_for_another_is_not_unwell_when_it_is_asked_at_last(container: Container) -> None:
+    container.service("slow", probed=True, critical="yes")
+    container.add("late", f"[check:late]\ncheck = writable {container.root}\nrequires = slow\nstart_within = 0.5\n")
+    container.start()
+    began = until(lambda: container.is_("late", "blocked") and container.status()["uptime"])
+    until(lambda: container.status()["uptime"] > began + 1 and container.is_("late", "blocked"))
+    container.answer("slow")
+    until(lambda: container.is_("late", "ready"))
+    assert "service.unwell service=late" not in container.output
+
+
 def test_service_without_which_nothing_is_lost_only_degrades(container: Container) -> None:
     container.service("main", critical="yes")
     container.service("extra", probed=True, start_within="0.2")

@@ -150,6 +150,8 @@ class Manager:
         for state in self.states.values():
             state.condition = self._unmet_condition(state.service)
             check = state.service.check
+            if state.service.watched_only and not self._can_be_asked(state):
+                state.since = now  # its time for a first answer begins when it is asked
             started = state.process is Process.RUNNING or state.service.watched_only
             state.overdue = bool(check and started and now - state.since > check.start_within)
             if state.failed and self._has_settled(state, now):
