@@ -130,7 +130,8 @@ class Manager:
         try:
             found = await asyncio.to_thread(self._supervisor.processes)
         except SupervisorError as error:
-            self._log.warning("supervisord.unreachable", reason=str(error))
+            if not self.stopping:
+                self._log.warning("supervisord.unreachable", reason=str(error))
             self._look_at = 0.0
             return
         self._looks_done = self._looks_begun
