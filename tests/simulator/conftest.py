@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,21 +22,28 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name.split("_")[0]: path for path in folder.glob("*.deb")}
 
 
+def folder_for_everybody() -> Path:
+    """Make a folder that other users may enter; pytest's own are closed again whenever another pytest begins."""
+    folder = Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def unpacked(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(packages: dict[str, Path]) -> Iterator[Path]:
     """All packages in one tree, readable for everybody."""
-    root = tmp_path_factory.mktemp("root")
+    root = folder_for_everybody()
     for path in packages.values():
         subprocess.run(["dpkg-deb", "-x", path, root], check=True)
-    for folder in (root, *list(root.parents)[:2]):
-        folder.chmod(0o755)
-    return root
+    root.chmod(0o755)
+    yield root
+    shutil.rmtree(root)
 
 
 @pytest.fixture
 def maas(unpacked: Path, tmp_path: Path) -> Maas:
     if subprocess.run([PYTHON, "-c", MODULES], capture_output=True).returncode:
-        pytest.skip(f"{PYTHON} cannot `{MODULES}` (apt-get install python3-django python3-psycopg2 python3-yaml)")
+        pytest.fail(f"{PYTHON} cannot `{MODULES}` (apt-get install python3-django python3-psycopg2 python3-yaml)")
     data = tmp_path / "maas"
     for name in (
         "etc/maas",
@@ -75,14 +83,12 @@ def maas(unpacked: Path, tmp_path: Path) -> Maas:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def postgresql() -> Iterator[Path]:
     """A PostgreSQL on a Unix socket; yields the folder of the socket."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
-        pytest.skip("no PostgreSQL under /usr/lib/postgresql (apt-get install postgresql)")
-    folder = tmp_path_factory.mktemp("pg")
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(0o755)
+        pytest.fail("no PostgreSQL under /usr/lib/postgresql (apt-get install postgresql)")
+    folder = folder_for_everybody()
     if IS_ROOT:
         shutil.chown(folder, "nobody", "nogroup")
     tool = binaries[-1]
@@ -95,6 +101,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **options)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
