@@ -390,11 +390,13 @@ def test_rsyslogd_answers_the_listener_s_question_and_keeps_it_out_of_the_log(tm
             assert probes.run(probes.syslog, "syslog", question).ok
             assert answers.read_text() == ""
             rsyslogd.send_signal(signal.SIGSTOP)
+            tasks = Path(f"/proc/{rsyslogd.pid}/task")
+            until(lambda: all(" (stopped)" in (each / "status").read_text() for each in tasks.iterdir()))
             silent = probes.run(probes.syslog, "syslog", probes.Question((str(port), str(answers)), 0.3))
             assert "no answer within 0.3 s" in silent.detail, "although its port accepts connections"
-            rsyslogd.send_signal(signal.SIGCONT)
         finally:
             rsyslogd.terminate()
+            rsyslogd.send_signal(signal.SIGCONT)  # else it would not hear that
         assert rsyslogd.stdout
         assert "maas-init-probe" not in rsyslogd.stdout.read()
 

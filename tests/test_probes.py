@@ -353,10 +353,12 @@ def test_peer_that_is_suspended_is_not_well() -> None:
     with tcp_listener() as port:
         connect = f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(1000)"
         with subprocess.Popen([sys.executable, "-S", "-c", connect]) as process:
-            until(lambda: ask(probes.peer, str(port), pid=process.pid).ok)
-            process.send_signal(signal.SIGSTOP)
-            until(lambda: "is suspended" in ask(probes.peer, str(port), pid=process.pid).detail)
-            process.kill()
+            try:
+                until(lambda: ask(probes.peer, str(port), pid=process.pid).ok)
+                process.send_signal(signal.SIGSTOP)
+                until(lambda: "is suspended" in ask(probes.peer, str(port), pid=process.pid).detail)
+            finally:
+                process.kill()
 
 
 def test_writable_names_the_directory_that_is_not(tmp_path: Path) -> None:
