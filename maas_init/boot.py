@@ -69,12 +69,11 @@ STALE = (
 )
 
 
-def prepare(where: Paths) -> Privileges:
-    """Make the place ready for `configure`; return what this process may do.
+def prepare(where: Paths, privileges: Privileges) -> None:
+    """Make the place ready for `configure`.
 
     Raises NotWritable when a volume cannot be written, with the command that helps.
     """
-    privileges = Privileges.look()
     with explained():
         for volume in where.volumes:
             volume.mkdir(parents=True, exist_ok=True)
@@ -99,7 +98,6 @@ def prepare(where: Paths) -> Privileges:
         stale_files_removed=removed,
         packaged_files_restored=len(filled),
     )
-    return privileges
 
 
 def _look_at_host_name(name: str) -> None:

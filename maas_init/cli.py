@@ -51,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import journalctl
 
             return _quietly(journalctl.main, arguments[1:], where)
-        return _do(_parser().parse_args(arguments or ["run"]), where)
+        if arguments in ([], ["run"], ["listen"]):
+            # These must be quick; what reads options takes as long to load as they do.
+            return _be((arguments or ["run"])[0], where)
+        return _do(_parser().parse_args(arguments), where)
     except MaasInitError as error:
         print(f"maas-init: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -73,13 +76,41 @@ def _quietly(command: Callable[[Sequence[str], Paths], int], arguments: Sequence
     return code
 
 
-def _do(chosen: argparse.Namespace, where: Paths) -> int:
+def _be(verb: str, where: Paths) -> int:
+    """Be process 1, or something that supervisord runs."""
     # Imports are made where they are used: process 1 stays small.
     service_files = Path(os.environ.get("MAAS_INIT_SERVICES", PROGRAMS / "supervisord.conf.d"))
-    if chosen.verb == "run":
+    if verb == "run":
         from .life import live
 
         return live(os.environ, where, service_files)
+    from .settings import Settings
+
+    settings = Settings.load(where.settings)
+    if verb == "postgresql":
+        from . import postgresql
+
+        postgresql.serve(settings.region(), where)
+    elif verb == "tls":
+        from . import tls
+
+        tls.apply(settings.region(), where)
+    elif verb == "bootstrap":
+        from . import bootstrap
+
+        bootstrap.run(settings, where)
+    else:
+        # asyncio makes do without TLS, and would load it: a good part of the listener's start and size for nothing.
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+        from . import listen
+
+        del sys.modules["ssl"]
+        listen.run(settings, where, service_files)
+    return ExitCode.STOPPED
+
+
+def _do(chosen: argparse.Namespace, where: Paths) -> int:
+    """Do what a person asks for."""
     if chosen.verb == "settings":
         from . import reference
 
@@ -91,25 +122,7 @@ def _do(chosen: argparse.Namespace, where: Paths) -> int:
     elif chosen.verb in ("backup", "restore"):
         return _back_up_or_restore(chosen, where)
     else:
-        from .settings import Settings
-
-        settings = Settings.load(where.settings)
-        if chosen.verb == "postgresql":
-            from . import postgresql
-
-            postgresql.serve(settings.region(), where)
-        elif chosen.verb == "tls":
-            from . import tls
-
-            tls.apply(settings.region(), where)
-        elif chosen.verb == "bootstrap":
-            from . import bootstrap
-
-            bootstrap.run(settings, where)
-        else:
-            from . import listen
-
-            listen.run(settings, where, service_files)
+        return _be(chosen.verb, where)
     return ExitCode.STOPPED
 
 

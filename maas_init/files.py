@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def try_to_write(directory: Path) -> None:
 
 def write_json(path: Path, value: Any, *, mode: int = 0o644, sync: bool = True) -> bool:
     """Write `value` as JSON, whole, for another process to read."""
-    return write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", mode=mode, sync=sync)
+    return write(path, json.dumps(value, ensure_ascii=False) + "\n", mode=mode, sync=sync)
 
 
 def read_json(path: Path) -> Any:
@@ -84,6 +83,8 @@ def fill(skeleton: Path, target: Path) -> list[Path]:
         if source.is_dir():
             destination.mkdir(mode=source.stat().st_mode & 0o7777)
         else:
+            import shutil
+
             shutil.copy2(source, destination, follow_symlinks=False)
         added.append(destination)
     return added
@@ -96,6 +97,8 @@ def take_over(path: Path) -> bool:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        import shutil
+
         shutil.copy2(path, temporary)
         temporary.replace(path)
     except OSError:

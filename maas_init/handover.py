@@ -1,12 +1,12 @@
-"""Hand over: start supervisord as the only child, with a clean signal mask, environment and capabilities."""
+"""Hand over: supervisord is the only child, with a clean signal mask, environment and capabilities."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from . import log
 from .paths import Paths
@@ -21,22 +21,31 @@ def environment(where: Paths, environ: Mapping[str, str]) -> dict[str, str]:
     return where.environment() | {"PEBBLE": os.fspath(where.run)} | passed_on
 
 
-def start_supervisord(where: Paths, privileges: Privileges, environ: Mapping[str, str]) -> int:
-    """Start supervisord and return its process id. The caller has blocked the signals it waits for."""
-    supervisord = Path(sys.executable).with_name("supervisord")
-    argv = [
-        *launcher(privileges, uid=os.geteuid(), gid=os.getegid()),
-        os.fspath(supervisord),
-        "--configuration",
-        os.fspath(where.supervisord_conf),
-    ]
-    pid = os.posix_spawn(
-        argv[0],
-        argv,
-        environment(where, environ),
-        setpgroup=0,
-        setsigmask=(),
-        setsigdef=(signal.SIGTERM, signal.SIGINT),
-    )
-    log.info("supervisord.started", pid=pid)
-    return pid
+class Supervisord:
+    """Our only child: it loads its code while we go on, and begins when we say so (supervisord.py)."""
+
+    def __init__(self, where: Paths, privileges: Privileges, environ: Mapping[str, str]) -> None:
+        argv = [
+            *launcher(privileges, uid=os.geteuid(), gid=os.getegid()),
+            # -I: nobody's files in the working directory are taken for modules.
+            *(sys.executable, "-I", "-m", "maas_init.supervisord"),
+            *("--configuration", os.fspath(where.supervisord_conf)),
+        ]
+        read_end, self._write_end = os.pipe()
+        self.pid = os.posix_spawn(
+            argv[0],
+            argv,
+            environment(where, environ),
+            file_actions=[(os.POSIX_SPAWN_DUP2, read_end, 0)],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGTERM, signal.SIGINT),
+        )
+        os.close(read_end)
+
+    def begin(self) -> None:
+        """Have it read its configuration and start. The caller has blocked the signals it waits for."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended already: whoever waits for it will see
+            os.write(self._write_end, b"\0")
+        os.close(self._write_end)
+        log.info("supervisord.started", pid=self.pid)

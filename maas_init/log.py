@@ -1,8 +1,8 @@
 """One line for each event, on standard error: time, level, event name, facts as key=value.
 
-Events are named in the past tense (`noun.happened`); facts are keys, not sentences. PID 1 keeps to the standard
-library and calls `info`, `warning` and `error`; bootstrap and the listener take a structlog logger from `bound`,
-which prints the same line for our plug-in in supervisord to hand on.
+Events are named in the past tense (`noun.happened`); facts are keys, not sentences. Process 1 and the listener, which
+must be quick to start and small, keep to the standard library and call `info`, `warning` and `error`; bootstrap takes a
+structlog logger from `bound`. Both print the same line; our plug-in in supervisord hands it on.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from supervisor.datatypes import RestartWhenExitUnexpected
 from supervisor.process import Subprocess
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates, SupervisorStates
+from supervisor.xmlrpc import Faults, RPCError
 
 from . import output
 from .retry import Failures
@@ -241,6 +242,10 @@ class Operators(_Starter):
             events.notify(events.RemoteCommunicationEvent("asked", process.config.name))
 
 
+STARTED = (Faults.ALREADY_STARTED, Faults.SPAWN_ERROR)
+"""No refusals: it runs already, or died within the call, and its state tells the rest."""
+
+
 class Listener:
     """The health listener's methods: they act on a wish, and do nothing once an operator wished otherwise."""
 
@@ -252,9 +257,20 @@ class Listener:
         """Tell what getAllProcessInfo tells as JSON: XML would take both sides ten times as long."""
         return json.dumps(self._operators.getAllProcessInfo())
 
-    def start(self, name: str, wished: float) -> bool:
-        """Start a process as was wished at that time; return whether that still holds."""
-        return self._holds(name, wished, on=True) and bool(self._stock.startProcess(name, False))
+    def start(self, wished: str) -> str:
+        """Start the processes that are named, each as was wished at that time, if that still holds.
+
+        Both are JSON objects: what is wished, and why some could not be started.
+        """
+        refused = {}
+        for name, moment in json.loads(wished).items():
+            try:
+                if self._holds(name, moment, on=True):
+                    self._stock.startProcess(name, False)
+            except RPCError as error:
+                if error.code not in STARTED:
+                    refused[name] = f"supervisord says {error.text}"
+        return json.dumps(refused)
 
     def stop(self, name: str, wished: float) -> bool:
         """Stop a process as was wished at that time; return whether that still holds."""

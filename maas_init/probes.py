@@ -1,34 +1,33 @@
-"""Probes: one real transaction each. They block: the listener runs them in threads.
+"""Probes: one real transaction each.
 
 A probe returns what it saw, in words for the operator. Whatever it raises is a failure, told in the words of the
-exception.
+exception. Those that are asked often speak over sockets without a thread (exchange.py); what can only block, because it
+asks the file system or a library, is made a probe by `in_thread`.
 
 What only some of them need and takes long to import is imported there: no service starts before the listener does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import http.client
 import json
 import os
 import re
-import secrets
-import shutil
 import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import certificate, files, lastwords
+from . import files, lastwords
 from .errors import MaasInitError
+from .exchange import NotUnderstood, exchange, http
 from .health import Result
 from .paths import Paths
 from .settings import Database, MaasUrl, Settings, Tls
-from .unixhttp import UnixConnection
 
 
 class ProbeFailed(Exception):
@@ -47,41 +46,59 @@ class Question:
     """The service's main process; 0 when there is none."""
 
 
-Probe = Callable[[Question], str]
+Probe = Callable[[Question], Awaitable[str]]
+
+
+def in_thread(ask: Callable[[Question], str]) -> Probe:
+    """Make a probe of what blocks. A question that is still open is not asked once more: threads are not endless."""
+    open_questions: dict[Question, asyncio.Future[str]] = {}
+
+    async def probe(question: Question) -> str:
+        if question not in open_questions:
+            open_questions[question] = asked = asyncio.ensure_future(asyncio.to_thread(ask, question))
+            asked.add_done_callback(lambda _: open_questions.pop(question))
+        try:
+            return await asyncio.wait_for(asyncio.shield(open_questions[question]), question.within)
+        except asyncio.TimeoutError:  # the built-in one only from Python 3.11 on
+            raise TimeoutError from None
+
+    return probe
 
 
 def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
     """Return every probe by the name that service files use."""
     return {
-        "certificate": lambda _: in_use(settings.region().tls, where),
-        "disk-space": disk_space,
+        "certificate": in_thread(lambda _: in_use(settings.region().tls, where)),
+        "disk-space": in_thread(disk_space),
         "dns": dns,
         "http": answer,
         "maas-url": lambda question: regions([settings.region().maas_url], question.within),
-        "link": Link(lambda: _pid_of("rackd", where)),
-        "memory": Memory(where),
+        "link": in_thread(Link(lambda: _pid_of("rackd", where))),
+        "memory": in_thread(Memory(where)),
         "ntp": ntp,
         "omapi": omapi,
-        "peer": peer,
-        "postgres": lambda question: postgres(settings.region().database, where, question.within),
-        "postgres-server": lambda question: postgres_server(settings.region().database, where, question.within),
+        "peer": in_thread(peer),
+        "postgres": in_thread(lambda question: postgres(settings.region().database, where, question.within)),
+        "postgres-server": in_thread(
+            lambda question: postgres_server(settings.region().database, where, question.within)
+        ),
         "proxy": proxy,
         "regions": lambda question: regions(settings.region_urls, question.within),
         "rpc": rpc,
         "syslog": syslog,
         "tcp": tcp,
-        "tftp": tftp,
-        "writable": writable,
+        "tftp": in_thread(tftp),
+        "writable": in_thread(writable),
         "zone": zone,
     }
 
 
-def run(probe: Probe, kind: str, question: Question) -> Result:
+async def run(probe: Probe, kind: str, question: Question) -> Result:
     """Ask once; a failure is a result, not an exception."""
     started = time.monotonic()
     try:
         _require_awake(question.pid)
-        seen = probe(question)
+        seen = await probe(question)
     except Exception as error:  # whatever it is: it must not end the listener
         what = " ".join((kind, *question.arguments))
         return Result(False, f"{what}: {_reason(error, question.within)}", time.monotonic() - started)
@@ -102,15 +119,16 @@ def _reason(error: Exception, within: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {within:g} s"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        # asyncio tells the address, which is known, in place of the reason; what a resolver says has a negative number.
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def tcp(question: Question) -> str:
+async def tcp(question: Question) -> str:
     """ADDRESS PORT: a connection is accepted."""
     address, port = question.arguments
-    with socket.create_connection((address, int(port)), timeout=question.within):
-        return f"port {port} accepts connections"
+    await exchange((address, int(port)), b"", lambda _: True, question.within)
+    return f"port {port} accepts connections"
 
 
 def peer(question: Question) -> str:
@@ -124,45 +142,46 @@ def peer(question: Question) -> str:
     return f"connected to port {port}"
 
 
-def answer(question: Question) -> str:
+async def answer(question: Question) -> str:
     """URL STATUS: an HTTP GET is answered with this status, or with `any`.
 
     A URL is http://ADDRESS:PORT/PATH or unix:SOCKET:/PATH; with * in SOCKET each of these must answer.
     """
     url, wanted = question.arguments
     if url.startswith("unix:") and "*" in url:
-        return _every_socket(url, wanted, question.within)
-    status, _ = _get(url, question.within)
+        return await _every_socket(url, wanted, question.within)
+    status, _ = await _get(url, question.within)
     _require(status, wanted)
     return "it answers" if wanted == "any" else f"HTTP status {status}"
 
 
-def _every_socket(url: str, wanted: str, within: float) -> str:
+async def _every_socket(url: str, wanted: str, within: float) -> str:
     pattern, path = Path(url.split(":")[1]), url.split(":")[2]
     sockets = sorted(pattern.parent.glob(pattern.name))
     if not sockets:
         raise ProbeFailed(f"no {pattern.name} is there")
-    for file in sockets:
+
+    async def one(file: Path) -> None:
         try:
-            _require(_get(f"unix:{file}:{path}", within)[0], wanted)
-        except (OSError, http.client.HTTPException, ProbeFailed) as failure:
+            _require((await _get(f"unix:{file}:{path}", within))[0], wanted)
+        except (OSError, NotUnderstood, ProbeFailed) as failure:
             raise ProbeFailed(f"{file.name}: {_reason(failure, within)}") from failure
+
+    await asyncio.gather(*map(one, sockets))
     return f"HTTP status {wanted} from {len(sockets)} sockets"
 
 
-def _get(url: str, within: float) -> tuple[int, bytes]:
-    connection: http.client.HTTPConnection
+async def _get(url: str, within: float) -> tuple[int, bytes]:
     if url.startswith("unix:"):
         _, file, path = url.split(":", 2)
-        connection = UnixConnection(Path(file), timeout=within)
-    else:
-        address, _, path = url.removeprefix("http://").partition("/")
-        connection = http.client.HTTPConnection(address, timeout=within)
-        path = f"/{path}"
-    with contextlib.closing(connection):
-        connection.request("GET", path, headers={"User-Agent": "maas-init", "Connection": "close"})
-        reply = connection.getresponse()
-        return reply.status, reply.read(1 << 20)
+        return await http(file, path, within)
+    address, _, path = url.removeprefix("http://").partition("/")
+    return await http(_host_and_port(address), f"/{path}", within)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
 
 
 def _require(status: int, wanted: str) -> None:
@@ -170,10 +189,13 @@ def _require(status: int, wanted: str) -> None:
         raise ProbeFailed(f"HTTP status {status} instead of {wanted}")
 
 
-def rpc(question: Question) -> str:
+async def rpc(question: Question) -> str:
     """URL: MAAS tells racks where to connect, and that is somewhere: its workers have registered."""
     (url,) = question.arguments
-    status, text = _get(url, question.within)
+    return _registered(*await _get(url, question.within))
+
+
+def _registered(status: int, text: bytes) -> str:
     _require(status, "200")
     try:
         loops = len(json.loads(text)["eventloops"])
@@ -223,44 +245,59 @@ def _pid_of(service: str, where: Paths) -> int:
 
 def in_use(wanted: Tls | None, where: Paths) -> str:
     """MAAS uses the certificate that the settings name, and it has not expired."""
+    from . import certificate
+
     try:
         return certificate.watch(wanted, where)
     except MaasInitError as error:
         raise ProbeFailed(str(error)) from None
 
 
-def proxy(question: Question) -> str:
+async def proxy(question: Question) -> str:
     """ADDRESS URL: a proxy answers a request for URL, whatever comes of it."""
     address, url = question.arguments
-    with contextlib.closing(http.client.HTTPConnection(address, timeout=question.within)) as connection:
-        connection.request("GET", url, headers={"User-Agent": "maas-init", "Connection": "close"})
-        return f"HTTP status {connection.getresponse().status} for {url}"
+    status, _ = await http(_host_and_port(address), url, question.within)
+    return f"HTTP status {status} for {url}"
 
 
-def regions(urls: Iterable[MaasUrl], within: float) -> str:
+async def regions(urls: Iterable[MaasUrl], within: float) -> str:
     """One of these regions tells racks where to connect; of an https one only the port is tried."""
     failures = []
     for url in urls:
         try:
-            if url.text.startswith("https:"):
-                socket.create_connection((url.host, url.port), within).close()
-            else:
-                rpc(Question((f"{url.text}/rpc/",), within))
-        except (OSError, http.client.HTTPException, ProbeFailed) as failure:
-            failures.append(f"{url.text}: {failure}")
+            await _region(url, within)
+        except (OSError, NotUnderstood, ProbeFailed) as failure:
+            failures.append(f"{url.text}: {_reason(failure, within)}")
         else:
             return f"{url.text} answers"
     raise ProbeFailed("; ".join(failures))
 
 
-def dns(question: Question) -> str:
+async def _region(url: MaasUrl, within: float) -> None:
+    found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    failure: OSError | None = None
+    for address in [(str(each[4][0]), url.port) for each in found]:
+        try:
+            if url.text.startswith("https:"):
+                await exchange(address, b"", lambda _: True, within)
+            else:
+                host, _, path = url.text.removeprefix("http://").partition("/")
+                _registered(*await http(address, f"/{path}/rpc/", within, host=host))
+            return
+        except OSError as error:
+            failure = error
+    assert failure, "a name has at least one address"
+    raise failure
+
+
+async def dns(question: Question) -> str:
     """ADDRESS NAME TYPE: a query is answered with at least one record (RFC 1035)."""
     address, name, kind = question.arguments
     number = {"A": 1, "SOA": 6}[kind]
-    identity = secrets.token_bytes(2)
+    identity = os.urandom(2)
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     query = identity + struct.pack("!5H", 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", number, 1)
-    reply = _ask(address, 53, query, question.within)
+    reply = await _datagram((address, 53), query, question.within)
     if len(reply) < 12 or reply[:2] != identity:
         raise ProbeFailed("the reply does not belong to the question")
     code, answers = reply[3] & 0x0F, struct.unpack("!H", reply[6:8])[0]
@@ -269,7 +306,7 @@ def dns(question: Question) -> str:
     return f"{name} {kind} answered"
 
 
-def zone(question: Question) -> str:
+async def zone(question: Question) -> str:
     """ADDRESS FILE: the SOA of the first zone of names in FILE; before there is one, that of localhost."""
     address, file = question.arguments
     try:
@@ -277,15 +314,27 @@ def zone(question: Question) -> str:
     except FileNotFoundError:
         names = []
     name = next((name for name in names if not name.endswith(".arpa")), "localhost")
-    return dns(Question((address, name, "SOA"), question.within))
+    return await dns(Question((address, name, "SOA"), question.within))
 
 
-def omapi(question: Question) -> str:
+async def ntp(question: Question) -> str:
+    """ADDRESS: a client's packet is answered by a server's (RFC 5905: mode 3, then mode 4)."""
+    (address,) = question.arguments
+    reply = await _datagram((address, 123), bytes([0x23]) + bytes(47), question.within)
+    if len(reply) < 48 or reply[0] & 7 != 4:
+        raise ProbeFailed("the reply is not a server's")
+    return f"answered at stratum {reply[1]}"
+
+
+async def _datagram(address: tuple[str, int], packet: bytes, within: float) -> bytes:
+    return await exchange(address, packet, bool, within, socket.SOCK_DGRAM)
+
+
+async def omapi(question: Question) -> str:
     """ADDRESS PORT: dhcpd greets on its control port (OMAPI: version 100, then the size of its headers)."""
     address, port = question.arguments
-    with socket.create_connection((address, int(port)), timeout=question.within) as stream:
-        greeting = stream.recv(4, socket.MSG_WAITALL)
-    if greeting != struct.pack("!I", 100):
+    greeting = await exchange((address, int(port)), b"", lambda heard: len(heard) >= 4, question.within)
+    if greeting[:4] != struct.pack("!I", 100):
         raise ProbeFailed(f"port {port} does not speak OMAPI")
     return "OMAPI greets"
 
@@ -303,38 +352,21 @@ def tftp(question: Question) -> str:
     raise ProbeFailed(reply[4:].rstrip(b"\0").decode("utf-8", "replace") or "the answer is no data")
 
 
-def syslog(question: Question) -> str:
+async def syslog(question: Question) -> str:
     """PORT FILE: a line that is sent to the port comes out in FILE, where rsyslog.sed has it put."""
     port, file = question.arguments
-    word = secrets.token_hex(8)
+    word = os.urandom(8).hex()
     stamp = time.strftime("%b %e %H:%M:%S", time.gmtime())
-    with socket.create_connection(("127.0.0.1", int(port)), timeout=question.within) as stream:
-        stream.sendall(f"<191>{stamp} localhost maas-init-probe: {word}\n".encode())
     last = time.monotonic() + question.within
+    line = f"<191>{stamp} localhost maas-init-probe: {word}\n"
+    await exchange(("127.0.0.1", int(port)), line.encode(), lambda _: True, question.within)
     while time.monotonic() < last:
         with contextlib.suppress(FileNotFoundError):
             if word in Path(file).read_text():
                 os.truncate(file, 0)
                 return "a line came through"
-        time.sleep(0.02)
+        await asyncio.sleep(0.02)
     raise TimeoutError
-
-
-def ntp(question: Question) -> str:
-    """ADDRESS: a client's packet is answered by a server's (RFC 5905: mode 3, then mode 4)."""
-    (address,) = question.arguments
-    reply = _ask(address, 123, bytes([0x23]) + bytes(47), question.within)
-    if len(reply) < 48 or reply[0] & 7 != 4:
-        raise ProbeFailed("the reply is not a server's")
-    return f"answered at stratum {reply[1]}"
-
-
-def _ask(address: str, port: int, packet: bytes, within: float) -> bytes:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        datagrams.settimeout(within)
-        datagrams.connect((address, port))
-        datagrams.send(packet)
-        return datagrams.recv(4096)
 
 
 def postgres(settings: Database, where: Paths, within: float) -> str:
@@ -366,7 +398,8 @@ def writable(question: Question) -> str:
 def disk_space(question: Question) -> str:
     """MEGABYTES DIRECTORY...: so much is free where each of them lies."""
     least, *directories = question.arguments
-    free = {directory: shutil.disk_usage(directory).free // 1_000_000 for directory in directories}
+    found = {directory: os.statvfs(directory) for directory in directories}
+    free = {directory: each.f_bavail * each.f_frsize // 1_000_000 for directory, each in found.items()}
     short = [
         f"{megabytes} MB are free in {directory}" for directory, megabytes in free.items() if megabytes < int(least)
     ]

@@ -569,6 +569,16 @@ def values(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
     return found, problems
 
 
+def service_environment(settings: Settings) -> dict[str, str]:
+    """Return what `condition_environment` in a service file may ask for."""
+    region = settings if isinstance(settings, RegionSettings) else None
+    return {
+        "POSTGRES_HOST": region.database.host if region else "",
+        "MAAS_ROLE": settings.role,
+        "MAAS_TLS": "yes" if region and region.tls else "no",
+    }
+
+
 def _told(problems: Sequence[Problem]) -> str:
     count = "1 setting needs" if len(problems) == 1 else f"{len(problems)} settings need"
     lines = [f"  {problem.name} {problem.what}\n      (give {problem.wanted})" for problem in problems]

@@ -1,25 +1,24 @@
-"""supervisord's XML-RPC: the few calls we make. They block for some milliseconds, so the listener uses threads."""
+"""supervisord's XML-RPC: the few calls we make.
+
+What we send and what comes back has so few shapes that the standard library's XML-RPC, with the HTTP client that it
+loads, would be most of the listener's size and of the time until it begins.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
+import re
 import signal
-import threading
-import xmlrpc.client
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .errors import MaasInitError
+from .exchange import NotUnderstood, http
 from .health import Process
-from .unixhttp import UnixConnection
 
-# From supervisor.xmlrpc.Faults, which would bring the whole server along.
-SPAWN_ERROR = 50
-"""The program died within the call: its state tells the rest."""
-ALREADY_STARTED = 60
 NOT_RUNNING = 70
+"""From supervisor.xmlrpc.Faults, which would bring the whole server along."""
 
 
 class SupervisorError(MaasInitError):
@@ -84,44 +83,34 @@ class ProcessInfo:
     """How the process before this one, or the last one, ended."""
 
 
-class UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = UnixConnection(self._path)
-        self._connection = host, connection  # where close() looks for it
-        return connection
+WITHIN = 10.0
+"""Seconds in which supervisord answers, however busy it is."""
 
 
 class Supervisor:
-    """The supervisord that listens on `path`; safe to use from several threads."""
+    """The supervisord that listens on `path`."""
 
     def __init__(self, path: Path) -> None:
-        self._transport = UnixTransport(path)
-        self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=self._transport)
-        self._lock = threading.Lock()
+        self._path = str(path)
 
-    def _call(self, method: str, *arguments: Any, fine: tuple[int, ...] = ()) -> Any:
+    async def _call(self, method: str, *arguments: str | float, fine: tuple[int, ...] = ()) -> str:
+        """Return the one value of the answer as text; nothing for a fault that is fine."""
         try:
-            with self._lock:
-                try:
-                    return getattr(self._proxy, method)(*arguments)
-                finally:
-                    # supervisord closes idle connections at moments of its own choosing.
-                    self._transport.close()
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode in fine:
-                return None
+            status, answer = await http(self._path, "/RPC2", WITHIN, body=_written(method, arguments))
+        except (OSError, NotUnderstood) as error:
+            raise SupervisorError(f"cannot reach supervisord: {str(error) or type(error).__name__}") from error
+        values = [_unescaped(value) for value in re.findall(r"<(?:string|int|boolean)>(.*?)</", answer.decode(), re.S)]
+        if status != 200 or not values:
+            raise SupervisorError(f"supervisord answers with HTTP status {status}")
+        if b"<fault>" in answer:
+            code, text = values
+            if int(code) in fine:
+                return ""
             # The name of the fault comes first: NO_FILE: can't find command '/usr/sbin/named'.
-            raise SupervisorError(f"supervisord says {fault.faultString}") from fault
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-            raise SupervisorError(f"cannot reach supervisord: {error}") from error
+            raise SupervisorError(f"supervisord says {text}")
+        return values[0]
 
-    def processes(self) -> dict[str, ProcessInfo]:
+    async def processes(self) -> dict[str, ProcessInfo]:
         """Return every program by its name."""
         return {
             found["name"]: ProcessInfo(
@@ -133,28 +122,47 @@ class Supervisor:
                 asked=Asked(*found["asked"]) if found["asked"] else None,
                 ending=Ending(**found["ending"]) if found["ending"] else None,
             )
-            for found in json.loads(self._call("maas_init.processes"))
+            for found in json.loads(await self._call("maas_init.processes"))
         }
 
-    def start(self, name: str, wished: float) -> None:
-        """Start a program, if it does not run, and return at once.
+    async def start(self, wished: Mapping[str, float]) -> dict[str, str]:
+        """Start programs, if they do not run, and return at once; the answer says which were refused, and why.
 
-        `wished` is when that was wished (CLOCK_MONOTONIC): when an operator wished otherwise since, nothing happens.
+        With each name goes when that was wished (CLOCK_MONOTONIC): when an operator wished otherwise since, nothing
+        happens.
         """
-        self._call("maas_init.start", name, wished, fine=(ALREADY_STARTED, SPAWN_ERROR))
+        refused: dict[str, str] = json.loads(await self._call("maas_init.start", json.dumps(wished)))
+        return refused
 
-    def stop(self, name: str, wished: float) -> bool:
+    async def stop(self, name: str, wished: float) -> bool:
         """Ask a program to stop, if it runs, and return at once; supervisord kills it when its time is over.
 
         `wished` as for `start`; return whether it was still wished.
         """
-        return self._call("maas_init.stop", name, wished, fine=(NOT_RUNNING,)) is not False
+        return await self._call("maas_init.stop", name, wished, fine=(NOT_RUNNING,)) != "0"
 
-    def signal(self, name: str, number: int) -> None:
+    async def signal(self, name: str, number: int) -> None:
         """Send a signal to a program's main process."""
         # A plain number: on Python 3.10 the text of a signal.Signals is its name.
-        self._call("supervisor.signalProcess", name, str(int(number)))
+        await self._call("supervisor.signalProcess", name, str(int(number)))
 
-    def shutdown(self) -> None:
+    async def shutdown(self) -> None:
         """Stop everything and end."""
-        self._call("supervisor.shutdown")
+        await self._call("supervisor.shutdown")
+
+
+def _written(method: str, arguments: tuple[str | float, ...]) -> bytes:
+    values = (
+        f"<string>{_escaped(value)}</string>" if isinstance(value, str) else f"<double>{value!r}</double>"
+        for value in arguments
+    )
+    parameters = "".join(f"<param><value>{value}</value></param>" for value in values)
+    return f"<methodCall><methodName>{method}</methodName><params>{parameters}</params></methodCall>".encode()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

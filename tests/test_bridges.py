@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -386,13 +387,13 @@ def test_rsyslogd_answers_the_listener_s_question_and_keeps_it_out_of_the_log(tm
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as rsyslogd:
         try:
             question = probes.Question((str(port), str(answers)), 5.0)
-            until(lambda: probes.run(probes.syslog, "syslog", question).ok)
-            assert probes.run(probes.syslog, "syslog", question).ok
+            until(lambda: asyncio.run(probes.run(probes.syslog, "syslog", question)).ok)
+            assert asyncio.run(probes.run(probes.syslog, "syslog", question)).ok
             assert answers.read_text() == ""
             rsyslogd.send_signal(signal.SIGSTOP)
             tasks = Path(f"/proc/{rsyslogd.pid}/task")
             until(lambda: all(" (stopped)" in (each / "status").read_text() for each in tasks.iterdir()))
-            silent = probes.run(probes.syslog, "syslog", probes.Question((str(port), str(answers)), 0.3))
+            silent = asyncio.run(probes.run(probes.syslog, "syslog", probes.Question((str(port), str(answers)), 0.3)))
             assert "no answer within 0.3 s" in silent.detail, "although its port accepts connections"
         finally:
             rsyslogd.terminate()

@@ -22,7 +22,7 @@ from maas_init.configure.file import ConfigFile
 from maas_init.errors import ServiceFileError
 from maas_init.paths import Paths
 from maas_init.services import Catalogue
-from maas_init.settings import Settings
+from maas_init.settings import Settings, service_environment
 
 OURS = Path(__file__).parent.parent / "supervisord.conf.d"
 
@@ -150,7 +150,7 @@ def test_supervisord_accepts_its_configuration_with_all_our_services(root: Path)
     for file in OURS.glob("*.conf"):
         (root / file.name).write_text(file.read_text().replace("/var/log/maas/", f"{root}/"))
     settings = Settings.from_environ(REQUIRED)
-    catalogue = services.read(root, roles=settings.roles, environment=configure.service_environment(settings))
+    catalogue = services.read(root, roles=settings.roles, environment=service_environment(settings))
     conf = supervisord.supervisord_conf(where, catalogue, "console")
     conf.path.write_text(conf.text)
     options = ServerOptions()

@@ -20,6 +20,7 @@ HANDS = {
     "files",
     "commands",
     "database",
+    "exchange",
     "probes",
     "supervisor",
     "unixhttp",
@@ -34,7 +35,7 @@ PHASES = {
     *("systemctl", "journalctl", "restore", "tls", "units"),
 }
 TOP = {"life", "cli", "early"}
-APART = {"plugin", "output", "bridge"}
+APART = {"plugin", "output", "supervisord", "bridge"}
 """What runs inside other people's processes: nothing of ours imports it."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -43,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(PHASES, FACTS | HANDS | PHASES),
     **dict.fromkeys(TOP, FACTS | HANDS | PHASES | TOP),
     "plugin": {"output", "retry"},
+    "supervisord": {"plugin"},
     "output": {"loglines"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -64,8 +65,8 @@ class Supervisord:
 
     def run(self, name: str) -> None:
         """Start a program and wait for its end."""
-        self.rpc.start(name, time.monotonic())
-        until(lambda: self.rpc.processes()[name].process is Process.EXITED)
+        asyncio.run(self.rpc.start({name: time.monotonic()}))
+        until(lambda: asyncio.run(self.rpc.processes())[name].process is Process.EXITED)
 
     def end(self) -> str:
         """Stop supervisord; return everything it printed."""
@@ -144,10 +145,10 @@ def test_json_is_one_object_for_each_record(start: Start) -> None:
 def test_traceback_is_not_mixed_with_what_others_print(start: Start) -> None:
     failing = "import sys, time; [(print(f'{i}'), sys.stdout.flush()) for i in range(0)]; 1/0"
     supervisord = start(bad=python(failing), chatty=python("for i in range(20000): print(i, flush=True)"))
-    supervisord.rpc.start("chatty", time.monotonic())
+    asyncio.run(supervisord.rpc.start({"chatty": time.monotonic()}))
     for _ in range(3):
         supervisord.run("bad")
-    supervisord.rpc.stop("chatty", time.monotonic())
+    asyncio.run(supervisord.rpc.stop("chatty", time.monotonic()))
     told = records(supervisord.end())
     starts = [position for position, each in enumerate(told) if each.message.startswith("Traceback")]
     assert len(starts) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -66,7 +67,7 @@ class Supervisord:
         )
 
     def info(self, name: str) -> ProcessInfo:
-        return self.rpc.processes()[name]
+        return asyncio.run(self.rpc.processes())[name]
 
     def running(self, name: str) -> int:
         """Return the process id of a program that runs, or 0."""
@@ -218,7 +219,7 @@ def test_clock_that_is_set_by_a_day_does_no_harm(clock: Path, steps: tuple[str, 
             until(lambda before=before: box.running("sleeper") not in (0, before))  # type: ignore[misc]
             until(lambda tried=tried: tries.read_text().count("once") > tried)  # type: ignore[misc]
             assert box.info("dying").process in (Process.BACKOFF, Process.STARTING)
-        box.rpc.stop("sleeper", time.monotonic())
+        asyncio.run(box.rpc.stop("sleeper", time.monotonic()))
         until(lambda: box.info("sleeper").process is Process.STOPPED)
     finally:
         box.close()
@@ -228,7 +229,7 @@ def test_clock_that_is_set_by_a_day_does_no_harm(clock: Path, steps: tuple[str, 
 def test_suspended_process_hears_that_it_shall_stop(started: Supervisord) -> None:
     pid = until(lambda: started.running("sleeper"))
     os.kill(pid, signal.SIGSTOP)
-    assert started.rpc.stop("sleeper", time.monotonic())
+    assert asyncio.run(started.rpc.stop("sleeper", time.monotonic()))
     until(lambda: started.info("sleeper").process is Process.STOPPED)
     assert "stopped: sleeper (terminated by SIGTERM)" in started.log.read_text()
 
@@ -293,7 +294,7 @@ def test_more_deaths_at_once_than_supervisord_counts_are_all_noticed(started: Su
     """It stops at a hundred dead a turn: the rest must not wait for the next accident."""
 
     def pids() -> set[int]:
-        found = {info.pid for info in started.rpc.processes().values() if info.process is Process.RUNNING}
+        found = {info.pid for info in asyncio.run(started.rpc.processes()).values() if info.process is Process.RUNNING}
         return found if len(found) == 150 else set()
 
     before = until(pids)
@@ -319,8 +320,8 @@ def test_children_do_not_inherit_the_pipe(started: Supervisord) -> None:
 @pytest.mark.parametrize("started", [program("sleeper", "/bin/sleep 1000", stopwaitsecs=1000)], indirect=True)
 def test_stop_in_the_moment_of_the_start_is_not_lost(started: Supervisord) -> None:
     for _ in range(100):
-        started.rpc.start("sleeper", time.monotonic())
-        started.rpc.stop("sleeper", time.monotonic())
+        asyncio.run(started.rpc.start({"sleeper": time.monotonic()}))
+        asyncio.run(started.rpc.stop("sleeper", time.monotonic()))
         until(lambda: started.info("sleeper").process is Process.STOPPED)
 
 
@@ -333,14 +334,14 @@ def test_listener_s_older_wish_gives_way_to_what_an_operator_asked(started: Supe
     assert asked
     assert not asked.on
     assert asked.moment > before
-    started.rpc.start("sleeper", before)
+    asyncio.run(started.rpc.start({"sleeper": before}))
     assert started.info("sleeper").process is Process.STOPPED
     started.supervisorctl("start", "all")
-    assert not started.rpc.stop("sleeper", before)
+    assert not asyncio.run(started.rpc.stop("sleeper", before))
     assert started.running("sleeper")
-    assert started.rpc.stop("sleeper", time.monotonic())
+    assert asyncio.run(started.rpc.stop("sleeper", time.monotonic()))
     until(lambda: started.info("sleeper").process is Process.STOPPED)
-    started.rpc.start("sleeper", time.monotonic())
+    asyncio.run(started.rpc.start({"sleeper": time.monotonic()}))
     assert started.running("sleeper")
 
 

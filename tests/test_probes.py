@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import os
 import signal
@@ -21,12 +22,12 @@ from harness import until
 from maas_init import probes
 from maas_init.health import Result
 from maas_init.paths import Paths
-from maas_init.probes import Question
+from maas_init.probes import Question, in_thread
 from maas_init.settings import MaasUrl
 
 
 def ask(probe: probes.Probe, *arguments: str, within: float = 5.0, pid: int = 0) -> Result:
-    return probes.run(probe, "probe", Question(arguments, within, pid))
+    return asyncio.run(probes.run(probe, "probe", Question(arguments, within, pid)))
 
 
 @contextmanager
@@ -268,14 +269,14 @@ def test_tftp_wants_a_block_of_the_file() -> None:
         return b"\0\3\0\1boot me" if b"there.txt" in packet else b"\0\5\0\1File not found\0"
 
     with datagrams(address, 69, reply):
-        assert ask(probes.tftp, address, "there.txt").detail == "there.txt: 7 bytes"
-        assert "File not found" in ask(probes.tftp, address, "absent.txt").detail
+        assert ask(in_thread(probes.tftp), address, "there.txt").detail == "there.txt: 7 bytes"
+        assert "File not found" in ask(in_thread(probes.tftp), address, "absent.txt").detail
     assert asked[0] == b"\0\1there.txt\0octet\0"
 
 
 def test_disk_space_names_what_is_short(tmp_path: Path) -> None:
-    assert ask(probes.disk_space, "1", str(tmp_path)).ok
-    short = ask(probes.disk_space, str(10**9), str(tmp_path))
+    assert ask(in_thread(probes.disk_space), "1", str(tmp_path)).ok
+    short = ask(in_thread(probes.disk_space), str(10**9), str(tmp_path))
     assert not short.ok
     assert f"MB are free in {tmp_path}, less than {10**9}" in short.detail
 
@@ -296,7 +297,7 @@ def test_memory_is_compared_with_the_limit(tmp_path: Path, files: dict[str, str]
     for name, text in files.items():
         *words, number = text.split()
         (group / name).write_text(" ".join([*words, str(int(number) << 20) if number.isdigit() else number]))
-    found = ask(probes.Memory(Paths(tmp_path)), "95")
+    found = ask(in_thread(probes.Memory(Paths(tmp_path))), "95")
     assert (found.ok, told in found.detail) == (ok, True), found
 
 
@@ -305,7 +306,7 @@ def test_memory_tells_how_fast_it_grows(tmp_path: Path) -> None:
     group.mkdir(parents=True)
     (group / "memory.current").write_text(str(100 << 20))
     now = [0.0]
-    probe = probes.Memory(Paths(tmp_path), clock=lambda: now[0])
+    probe = in_thread(probes.Memory(Paths(tmp_path), clock=lambda: now[0]))
     assert ask(probe, "95").detail == "100 MiB used"
     (group / "memory.current").write_text(str(200 << 20))
     now[0] = 299.0
@@ -326,15 +327,15 @@ def test_ntp_wants_the_reply_of_a_server() -> None:
 
 def test_peer_wants_a_connection_of_this_very_process() -> None:
     with tcp_listener() as port:
-        assert not ask(probes.peer, str(port), pid=os.getpid()).ok
+        assert not ask(in_thread(probes.peer), str(port), pid=os.getpid()).ok
         with socket.create_connection(("127.0.0.1", port)):
-            assert ask(probes.peer, str(port), pid=os.getpid()).ok
-            assert not ask(probes.peer, str(port), pid=1).ok
+            assert ask(in_thread(probes.peer), str(port), pid=os.getpid()).ok
+            assert not ask(in_thread(probes.peer), str(port), pid=1).ok
 
 
 def test_link_wants_a_connection_that_lasts() -> None:
     now = [100.0]
-    link = probes.Link(os.getpid, clock=lambda: now[0])
+    link = in_thread(probes.Link(os.getpid, clock=lambda: now[0]))
     with tcp_listener() as port:
         ports = (str(port), str(port))
         assert "no connection to a region lasts" in ask(link, *ports).detail
@@ -354,24 +355,24 @@ def test_peer_that_is_suspended_is_not_well() -> None:
         connect = f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(1000)"
         with subprocess.Popen([sys.executable, "-S", "-c", connect]) as process:
             try:
-                until(lambda: ask(probes.peer, str(port), pid=process.pid).ok)
+                until(lambda: ask(in_thread(probes.peer), str(port), pid=process.pid).ok)
                 process.send_signal(signal.SIGSTOP)
-                until(lambda: "is suspended" in ask(probes.peer, str(port), pid=process.pid).detail)
+                until(lambda: "is suspended" in ask(in_thread(probes.peer), str(port), pid=process.pid).detail)
             finally:
                 process.kill()
 
 
 def test_writable_names_the_directory_that_is_not(tmp_path: Path) -> None:
-    assert ask(probes.writable, str(tmp_path)).ok
+    assert ask(in_thread(probes.writable), str(tmp_path)).ok
     assert list(tmp_path.iterdir()) == []
-    missing = ask(probes.writable, str(tmp_path), str(tmp_path / "missing"))
+    missing = ask(in_thread(probes.writable), str(tmp_path), str(tmp_path / "missing"))
     assert not missing.ok
     assert f"cannot write in {tmp_path}/missing: No such file or directory" in missing.detail
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), RuntimeError(), KeyError("x")])
 def test_whatever_a_probe_raises_is_a_failure_and_not_the_end(error: Exception) -> None:
-    def broken(_: Question) -> str:
+    async def broken(_: Question) -> str:
         raise error
 
     result = ask(broken)

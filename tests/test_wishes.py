@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from harness import Container, until
-
-from maas_init.supervisor import UnixTransport
+from supervisor.xmlrpc import SupervisorTransport
 
 pytestmark = pytest.mark.process
 
@@ -72,7 +71,7 @@ class Parties:
 
     def supervisorctl(self, action: str) -> str:
         """Say what supervisorctl says, without the time that it takes to start."""
-        sock = UnixTransport(self._box.paths.supervisor_socket)
+        sock = SupervisorTransport(None, None, f"unix://{self._box.paths.supervisor_socket}")
         with xmlrpc.client.ServerProxy("http://localhost", sock) as proxy:
             try:
                 getattr(proxy.supervisor, f"{action}Process")("contested", False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import files, log, services
 from ..paths import Paths
-from ..settings import RegionSettings, Settings, values
+from ..settings import RegionSettings, Settings, service_environment, values
 from . import http, ntp, proxy, supervisord, syslog, tftp
 from .file import ConfigFile
 
@@ -37,16 +37,6 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], ser
             remedy="set MAAS_URL to the address of this host as machines see it",
         )
     return [where.settings, *changed] if told else changed
-
-
-def service_environment(settings: Settings) -> dict[str, str]:
-    """Return what `condition_environment` in a service file may ask for."""
-    region = settings if isinstance(settings, RegionSettings) else None
-    return {
-        "POSTGRES_HOST": region.database.host if region else "",
-        "MAAS_ROLE": settings.role,
-        "MAAS_TLS": "yes" if region and region.tls else "no",
-    }
 
 
 def write(planned: Iterable[ConfigFile]) -> list[Path]:

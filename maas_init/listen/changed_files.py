@@ -35,11 +35,11 @@ class Manager(Protocol):
 
 async def use(manager: Manager) -> None:
     """Have every service that runs read what changed of its configuration: by a reload, or else by a restart."""
-    where, logger = manager.where, log.bound()
+    where = manager.where
     changed = {Path(path) for path in files.read_json(where.changed) or []}
     where.changed.unlink(missing_ok=True)
     if where.supervisord_conf in changed:
-        logger.warning("reload.incomplete", reason="other services are wanted", remedy="restart the container")
+        log.warning("reload.incomplete", reason="other services are wanted", remedy="restart the container")
     if where.settings in changed:
         manager.use_settings(Settings.load(where.settings))
         changed |= await _take_first_steps_anew(manager)
@@ -49,7 +49,7 @@ async def use(manager: Manager) -> None:
         if changed & set(map(where.at, service.configuration)) and manager.states[service.name].process.alive
     ]
     names = ",".join(service.name for service in affected) or "nothing"
-    logger.info("reload.finished", files=len(changed), affected=names)
+    log.info("reload.finished", files=len(changed), affected=names)
     for service in affected:
         if service.reloadable:
             await manager.reload(service.name)

@@ -13,7 +13,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+import traceback
+from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import decide, files, health, log, privileges, probes, retry
@@ -27,9 +28,9 @@ from ..supervisor import Ending, ProcessInfo, Supervisor, SupervisorError
 from ..watch import ORDERLY_STOP
 from . import changed_files, mourning, publish, stopping
 
-JUDGE_EVERY = 1.0
-"""Seconds between two judgements when nothing happens: conditions and clocks raise no event."""
-LOOK_EVERY = 10.0
+JUDGE_EVERY, JUDGE_CALM_EVERY = 1.0, publish.SIGN_OF_LIFE_EVERY
+"""Seconds between two judgements when nothing happens: conditions and clocks raise no event. Fewer when all is calm."""
+LOOK_EVERY = 30.0
 """Seconds between two looks at supervisord when it says nothing: an event may have been lost."""
 THREADS = 40
 """Enough for every probe to wait for its answer at once, and for supervisord besides."""
@@ -37,6 +38,8 @@ RECHECK_EVERY, RECHECK_AFTER = 2.0, 0.5
 """Seconds at the most between two questions to what did not answer the last one, and at least after a failure."""
 JITTER = 0.1
 """Share of the time between two questions by which it may be shorter or longer: they must not all come at once."""
+STARTED_AT_ONCE = 25
+"""Services that supervisord is asked to start in one call: while it does, it hears nothing else."""
 FIRST_ANSWER_EVERY = 0.5
 """Seconds between two questions to what has not answered yet."""
 
@@ -55,7 +58,6 @@ class Manager:
         self._supervisor = Supervisor(where.supervisor_socket)
         self._probes = probes.probes(settings, where)
         self._publisher = publish.Publisher(where)
-        self._log = log.bound()
         self._mourner = mourning.Mourner(where)
         self._endings: dict[str, Ending] = {}
         before = publish.desired_before(where)
@@ -67,7 +69,7 @@ class Manager:
         for state in self.states.values():
             state.lacks = here.lacks(name for name in state.service.capabilities if name not in given)
             if state.lacks:
-                self._log.warning("service.lacking", service=state.service.name, what=state.lacks)
+                log.warning("service.lacking", service=state.service.name, what=state.lacks)
         self.levels: dict[str, Level] = dict.fromkeys(self.states, Level.OFF)
         self.stopping = ""
         self._was_healthy = False
@@ -98,8 +100,7 @@ class Manager:
             await self._look()
             self._judge(uptime())
             if not self.stopping:
-                for decision in decide.decide(self.states, self.levels, uptime()):
-                    self._act(decision)
+                self._act(list(decide.decide(self.states, self.levels, uptime())))
             # Between judging and telling nobody else has a turn: who is told sees what was decided about his wish.
             judged, self._judged = self._judged, asyncio.Event()
             judged.set()
@@ -109,7 +110,16 @@ class Manager:
     def _idle_for(self, now: float) -> float:
         """Return the seconds until there is something to do at the latest."""
         times = (at for state in self.states.values() for at in (state.retry_at, state.heal_at) if at > now)
-        return min([JUDGE_EVERY, *(at - now for at in times)])
+        return min([JUDGE_CALM_EVERY if self._is_calm() else JUDGE_EVERY, *(at - now for at in times)])
+
+    def _is_calm(self) -> bool:
+        """Whether nothing is expected to change by itself."""
+        return all(
+            self.levels[name] in (Level.READY, Level.OFF)
+            and not state.failed
+            and not (state.condition and state.desired.on)
+            for name, state in self.states.items()
+        )
 
     def supervisord_said(self, event: str) -> None:
         """Hear that something happened; what it was is looked up."""
@@ -128,10 +138,10 @@ class Manager:
         self._look_at = now + LOOK_EVERY
         self._looks_begun += 1
         try:
-            found = await asyncio.to_thread(self._supervisor.processes)
+            found = await self._supervisor.processes()
         except SupervisorError as error:
             if not self.stopping:
-                self._log.warning("supervisord.unreachable", reason=str(error))
+                log.warning("supervisord.unreachable", reason=str(error))
             self._look_at = 0.0
             return
         self._looks_done = self._looks_begun
@@ -169,13 +179,13 @@ class Manager:
         name, level = state.service.name, self.levels[state.service.name]
         if level is Level.READY:
             state.ready_since = uptime()
-            self._log.info("service.ready", service=name, why=health.explain(state, self.levels))
+            log.info("service.ready", service=name, why=health.explain(state, self.levels))
             for other in state.service.reloads:
                 self._spawn(self.reload(other))
         elif self.stopping or name in self._busy:
             return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
-            self._log.warning(f"service.{level.value}", service=name, why=health.explain(state, self.levels))
+            log.warning(f"service.{level.value}", service=name, why=health.explain(state, self.levels))
 
     def _has_settled(self, state: State, now: float) -> bool:
         ready = self.levels[state.service.name] is Level.READY
@@ -217,14 +227,14 @@ class Manager:
         state.failed = state.failures.in_a_row
         delay = state.failures.delay(now, random.random()) if again_in is None else again_in
         state.retry_at = now + delay
-        self._log.error("service.failed", service=state.service.name, how=how, times=state.failed, again_in=delay)
+        log.error("service.failed", service=state.service.name, how=how, times=state.failed, again_in=delay)
         if state.failures.gave_up(now):
             self._give_up(state)
 
     def _give_up(self, state: State) -> None:
         if not state.gave_up:
             state.gave_up = True
-            self._log.error("service.gave_up", service=state.service.name, how=state.exit, tried_every=retry.LONGEST)
+            log.error("service.gave_up", service=state.service.name, how=state.exit, tried_every=retry.LONGEST)
 
     def _mourn(self, name: str, ending: Ending, now: float, *, new: bool) -> None:
         """Leave the last words of a process whose end nobody wished, be it the listener before this one."""
@@ -251,14 +261,14 @@ class Manager:
         """Record whether a service should run, who says so, why, and at which moment if that was not now."""
         state = self.states[name]
         if state.desired.on != on or state.desired.owner != owner:
-            self._log.info("service.wanted", service=name, on=on, owner=owner, reason=reason)
+            log.info("service.wanted", service=name, on=on, owner=owner, reason=reason)
         moment = moment or time.monotonic()
         state.desired = Desired(on=on, owner=owner, reason=reason, at=time.time(), moment=moment)
         if on:
             # Whoever asks anew gets a try at once, whatever happened before.
             self._forgive(state)
             if state.process is Process.BACKOFF and name not in self._busy:
-                self._do(name, self._start)
+                self._do([name], self._start([name]))
         self._wake.set()
 
     async def changed(self) -> None:
@@ -274,17 +284,23 @@ class Manager:
 
     # Acting.
 
-    def _act(self, decision: decide.Decision) -> None:
+    def _act(self, decisions: Sequence[decide.Decision]) -> None:
+        for decision in decisions:
+            self._act_on(decision)
+        starts = [each.name for each in decisions if isinstance(each, decide.Start) and each.name not in self._busy]
+        for first in range(0, len(starts), STARTED_AT_ONCE):
+            names = starts[first : first + STARTED_AT_ONCE]
+            self._do(names, self._start(names))
+
+    def _act_on(self, decision: decide.Decision) -> None:
         if isinstance(decision, decide.Shutdown):
             self.stop_all(decision.code, decision.reason)
-        elif decision.name in self._busy:
+        elif isinstance(decision, decide.Start) or decision.name in self._busy:
             return
         elif isinstance(decision, decide.Unbind):
             self.want(decision.name, on=False, owner="health", reason=f"it stops with {decision.gone}")
-        elif isinstance(decision, decide.Start):
-            self._do(decision.name, self._start)
         elif isinstance(decision, decide.Stop):
-            self._do(decision.name, self.stop)
+            self._do([decision.name], self.stop(decision.name))
         elif isinstance(decision, decide.Heal):
             self._heal(self.states[decision.name], decision.rung, decision.reason)
         else:
@@ -299,7 +315,7 @@ class Manager:
         assert state.service.check
         state.rung = min(rung + 1, Rung.GAVE_UP)
         if rung is Rung.RELOAD:
-            self._log.warning("service.reloaded", service=name, reason=reason)
+            log.warning("service.reloaded", service=name, reason=reason)
             state.heal_at = now + state.service.check.within + RECHECK_EVERY
             self._spawn(self.reload(name))
             return
@@ -308,7 +324,7 @@ class Manager:
             self._give_up(state)
             state.heal_at = now + retry.LONGEST
         others = self._all_dependants(name) if rung is Rung.RESTART_WITH_DEPENDANTS else []
-        self._log.warning("service.restarted", service=name, reason=reason, and_also=",".join(others) or "nothing")
+        log.warning("service.restarted", service=name, reason=reason, and_also=",".join(others) or "nothing")
         self._remember(name, f"was restarted because {reason}", time.time())
         for each in (*others, name):
             self.restart(each)
@@ -320,27 +336,31 @@ class Manager:
             found += [*self._all_dependants(dependant), dependant]
         return [each for each in dict.fromkeys(found) if self.states[each].process.alive]
 
-    def _do(self, name: str, action: Callable[[str], Awaitable[None]]) -> None:
-        self._busy.add(name)
+    def _do(self, names: Sequence[str], action: Awaitable[None]) -> None:
+        self._busy.update(names)
 
         async def act() -> None:
             try:
-                await action(name)
+                await action
             except SupervisorError as error:
-                self._failed(self.states[name], str(error), uptime())
+                for name in names:
+                    self._failed(self.states[name], str(error), uptime())
             # Whoever finds it no longer busy must not find it as it was before.
             await self.seen()
-            self._busy.discard(name)
-            if name in self._again:
+            self._busy.difference_update(names)
+            for name in self._again.intersection(names):
                 self._again.discard(name)
-                self._do(name, self.stop)
+                self._do([name], self.stop(name))
             self._wake.set()
 
         self._spawn(act())
 
-    async def _start(self, name: str) -> None:
-        if not self.stopping:
-            await asyncio.to_thread(self._supervisor.start, name, self.states[name].desired.moment)
+    async def _start(self, names: Sequence[str]) -> None:
+        if self.stopping:
+            return
+        refused = await self._supervisor.start({name: self.states[name].desired.moment for name in names})
+        for name, reason in refused.items():
+            self._failed(self.states[name], reason, uptime())
 
     async def stop(self, name: str) -> None:
         """Stop a service's process and wait for its end. Raises SupervisorError."""
@@ -348,7 +368,7 @@ class Manager:
         before = state.pid, state.started
         # When the container stops, that is the latest wish.
         wished = time.monotonic() if self.stopping else state.desired.moment
-        still_wished = await asyncio.to_thread(self._supervisor.stop, name, wished)
+        still_wished = await self._supervisor.stop(name, wished)
         # Somebody else may start it again before we look.
         while still_wished and state.process.active and (state.pid, state.started) == before:
             await self.changed()
@@ -362,9 +382,9 @@ class Manager:
         if name in self._busy:
             self._again.add(name)
         elif state.service.oneshot and not state.process.active:
-            self._do(name, self._start)  # it ended well, so nobody else would start it
+            self._do([name], self._start([name]))  # it ended well, so nobody else would start it
         else:
-            self._do(name, self.stop)
+            self._do([name], self.stop(name))
 
     def is_busy(self, name: str) -> bool:
         """Return whether something is being done with the service."""
@@ -372,7 +392,7 @@ class Manager:
 
     async def signal(self, name: str, number: int) -> None:
         """Send a signal to a service's main process. Raises SupervisorError when it does not run."""
-        await asyncio.to_thread(self._supervisor.signal, name, number)
+        await self._supervisor.signal(name, number)
 
     async def reload(self, name: str) -> None:
         """Have a service read its configuration anew, if it runs."""
@@ -392,7 +412,7 @@ class Manager:
         while True:
             if self._can_be_asked(state):
                 question = probes.Question(check.arguments, check.within, state.pid)
-                result = await asyncio.to_thread(probes.run, probe, check.kind, question)
+                result = await probes.run(probe, check.kind, question)
                 if state.pid == question.pid:
                     before, state.health = state.health, health.fold(state.health, result, uptime())
                     if not (result.ok and before.successes and not before.failures):
@@ -413,7 +433,7 @@ class Manager:
         if self.stopping:
             return
         self.stopping = reason
-        say = self._log.info if code is ExitCode.STOPPED else self._log.error
+        say = log.info if code is ExitCode.STOPPED else log.error
         say("container.stopping", code=int(code), reason=reason)
         files.write_json(self.where.exit_reason, {"code": int(code), "reason": reason}, sync=False)
         self._spawn(self._stop_in_order())
@@ -421,7 +441,7 @@ class Manager:
     async def _stop_in_order(self) -> None:
         await stopping.in_order(self)
         with contextlib.suppress(SupervisorError):  # process 1 lost patience and told it already
-            await asyncio.to_thread(self._supervisor.shutdown)
+            await self._supervisor.shutdown()
         self._ended.set()
         self._wake.set()
 
@@ -443,7 +463,8 @@ class Manager:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception():
             # Half a manager is worse than none: supervisord starts another one.
-            self._log.error("listener.failed", exc_info=task.exception())
+            log.error("listener.failed", error=repr(task.exception()))
+            traceback.print_exception(task.exception())
             os.kill(os.getpid(), signal.SIGABRT)
 
 

@@ -38,4 +38,4 @@ class Mourner:
         try:
             lastwords.leave(self._where, name, time, "\n".join(head), printed)
         except OSError as error:
-            log.bound().warning("last_words.not_kept", service=name, end=head[0], reason=error.strerror)
+            log.warning("last_words.not_kept", service=name, end=head[0], reason=error.strerror)

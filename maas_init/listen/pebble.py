@@ -53,11 +53,6 @@ NOT_SUPPORTED = {
 }
 
 
-async def serve(path: Path, manager: Manager) -> asyncio.AbstractServer:
-    """Listen on the socket."""
-    return await serving.serve(path, Api(manager).respond)
-
-
 class Api:
     """The requests we understand; the state is the manager's."""
 
@@ -84,6 +79,10 @@ class Api:
             "GET notices": _nothing,
             "GET notices/*": _no_notice,
         }
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client until it goes."""
+        await serving.converse(reader, writer, self.respond)
 
     async def respond(self, request: Request) -> Answer | Lines:
         """Do what is asked. Raises Refused."""

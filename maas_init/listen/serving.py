@@ -79,19 +79,7 @@ class Request:
 Respond = Callable[[Request], Awaitable["Answer | Lines"]]
 
 
-async def serve(path: Path, respond: Respond) -> asyncio.AbstractServer:
-    """Listen on the socket; every connection is served on its own."""
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _converse(reader, writer, respond)
-
-    path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(connected, path)
-    path.chmod(0o600)
-    return server
-
-
-async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, respond: Respond) -> None:
+async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, respond: Respond) -> None:
     """Serve one client until it goes, is too slow, or does not speak HTTP."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=65536)
     owner = _who(writer)

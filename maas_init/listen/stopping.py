@@ -46,7 +46,7 @@ async def in_order(manager: Manager) -> None:
             if manager.states[name].process.active:
                 await manager.stop(name)
         except SupervisorError as error:
-            log.bound().warning("service.not_stopped", service=name, reason=str(error))
+            log.warning("service.not_stopped", service=name, reason=str(error))
         running[name].set()
 
     hurrying = asyncio.ensure_future(_hurry(manager, told))
@@ -62,7 +62,7 @@ async def _hurry(manager: Manager, told: set[str]) -> None:
         awaited = set().union(*map(manager.dependants, untold))
         for name in sorted(awaited & told):
             if manager.states[name].process.alive:
-                log.bound().warning("service.killed", service=name, reason="it keeps others from being told to stop")
+                log.warning("service.killed", service=name, reason="it keeps others from being told to stop")
                 with contextlib.suppress(SupervisorError):
                     await manager.signal(name, signal.SIGKILL)
         await asyncio.sleep(HURRY_EVERY)

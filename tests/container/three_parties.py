@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from maas_init.supervisor import UnixTransport
+from supervisor.xmlrpc import SupervisorTransport
 
 SERVICE, ROUNDS, PATIENCE = "apiserver", 200, 180.0
 RUN = Path("/run/maas-init")
@@ -37,7 +37,9 @@ def maas(action: str) -> str:
 
 
 def supervisorctl(action: str) -> str:
-    with xmlrpc.client.ServerProxy("http://localhost", UnixTransport(RUN / "supervisor.sock")) as proxy:
+    with xmlrpc.client.ServerProxy(
+        "http://localhost", SupervisorTransport(None, None, f"unix://{RUN}/supervisor.sock")
+    ) as proxy:
         try:
             getattr(proxy.supervisor, f"{action}Process")(SERVICE, False)
         except xmlrpc.client.Fault as fault:
