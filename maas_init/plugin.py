@@ -181,6 +181,8 @@ def _remember_endings() -> None:
         wished = process.killing
         stock(process, pid, status)
         _note_ending(process, pid, code=os.waitstatus_to_exitcode(status), wished=wished)
+        if process.state == ProcessStates.BACKOFF and not process.delay:
+            process.transition()  # started at once, not in supervisord's next turn
 
     Subprocess.finish = finish
 

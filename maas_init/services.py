@@ -62,9 +62,9 @@ class Check:
 
     kind: str
     arguments: tuple[str, ...] = ()
-    every: float = 3.0
+    every: float = 4.5
     """Seconds between two answers and the next question."""
-    within: float = 2.0
+    within: float = 1.5
     """Seconds in which the answer must come."""
     threshold: int = 3
     """So many failures in a row mean unwell."""
@@ -254,8 +254,8 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         check=Check(
             kind=check[0],
             arguments=check[1:],
-            every=number("check_every", 3.0),
-            within=number("check_within", 2.0),
+            every=number("check_every", Check.every),
+            within=number("check_within", Check.within),
             threshold=whole("check_threshold", 3),
             start_within=number("start_within", 60.0),
         )

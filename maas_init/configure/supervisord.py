@@ -29,6 +29,8 @@ def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> Con
             logfile_backups = 1
             pidfile = {where.run}/supervisord.pid
             directory = /
+            ; A child tries to close so many descriptors one by one. They close themselves: Python sees to that.
+            minfds = 64
             identifier = maas
 
             [rpcinterface:supervisor]

@@ -34,7 +34,7 @@ LOOK_EVERY = 30.0
 """Seconds between two looks at supervisord when it says nothing: an event may have been lost."""
 THREADS = 40
 """Enough for every probe to wait for its answer at once, and for supervisord besides."""
-RECHECK_EVERY, RECHECK_AFTER = 2.0, 0.5
+RECHECK_EVERY, RECHECK_AFTER = 2.0, 0.25
 """Seconds at the most between two questions to what did not answer the last one, and at least after a failure."""
 JITTER = 0.1
 """Share of the time between two questions by which it may be shorter or longer: they must not all come at once."""
