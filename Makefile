@@ -10,7 +10,7 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 
 VENV := . .venv/bin/activate &&
 
-.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container bench lock clean
+.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container bench faults lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ test-image:
 bench: .venv ## Measure it beside other supervisors (BENCH_ARGS="--repetitions 3 --only crash" for less)
 	@bench/prepare
 	$(VENV) python -m bench $(BENCH_ARGS)
+
+faults: .venv test-packages test-image ## Break things in a container and write down what was seen (docs/explanation)
+	rm -rf build/faults
+	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest tests/container/test_healing.py
+	$(VENV) python -m tests.container.faults
 
 lock: ## Write requirements*.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	tests/tools/lock $(LOCK_FLAGS)

@@ -9,6 +9,7 @@ import pytest
 
 from .conftest import Run
 from .docker import Container, docker, until
+from .faults import fault
 
 pytestmark = pytest.mark.container
 
@@ -43,22 +44,24 @@ for its services itself."""
 )
 def test_suspended_service_is_found_and_restarted_and_the_others_stay(maas: Container, service: str) -> None:
     before = maas.processes()
-    maas.execute("kill", "-STOP", str(before[service]))
-    until(lambda: f"service.restarted service={service} " in maas.logs(), "the remedy")
-    healed(maas, service, before, also=FOLLOWERS.get(service, ()))
+    with fault(maas, f"`{service}` is suspended", under="hangs"):
+        maas.execute("kill", "-STOP", str(before[service]))
+        until(lambda: f"service.restarted service={service} " in maas.logs(), "the remedy")
+        healed(maas, service, before, also=FOLLOWERS.get(service, ()))
     assert f"{service} was restarted because it does not answer: " in maas.execute("maas-init", "why", service)
 
 
 def test_broken_configuration_is_named_until_it_is_mended(maas: Container) -> None:
     before = maas.processes()
     options = "/etc/bind/named.conf.options"
-    maas.execute("sh", "-c", f"cp {options} /tmp/maas/kept && echo 'nonsense;' >> {options}")
-    maas.execute("kill", "-9", str(before["bind9"]))
-    until(lambda: "bind9 is down: exited with 1" in maas.status()["summary"], "the reason")
-    until(lambda: maas.health() == "unhealthy", "unhealthy")
-    assert "unknown option 'nonsense'" in maas.execute("maas-init", "why", "bind9")
-    maas.execute("sh", "-c", f"cat /tmp/maas/kept > {options}")
-    healed(maas, "bind9", before)
+    with fault(maas, "`bind9` dies and its configuration is broken, until that is mended", under="breaks"):
+        maas.execute("sh", "-c", f"cp {options} /tmp/maas/kept && echo 'nonsense;' >> {options}")
+        maas.execute("kill", "-9", str(before["bind9"]))
+        until(lambda: "bind9 is down: exited with 1" in maas.status()["summary"], "the reason")
+        until(lambda: maas.health() == "unhealthy", "unhealthy")
+        assert "unknown option 'nonsense'" in maas.execute("maas-init", "why", "bind9")
+        maas.execute("sh", "-c", f"cat /tmp/maas/kept > {options}")
+        healed(maas, "bind9", before)
 
 
 THIEF = """
@@ -75,12 +78,13 @@ def test_port_that_somebody_else_took_is_told_until_it_is_free(maas: Container) 
     maas.execute("supervisorctl", "stop", "http")
     docker("exec", "--detach", maas.name, "python3", "-c", THIEF)
     until(lambda: "stolen" in maas.execute("ls", "/tmp/maas"), "the thief")
-    maas.execute("supervisorctl", "start", "http", check=False)
-    until(lambda: "http is down: exited with 1" in maas.status()["summary"], "the trouble")
-    assert "bind() to 0.0.0.0:5240 failed (98: Address already in use)" in maas.execute("maas-init", "why", "http")
-    assert maas.status()["services"]["regiond"]["level"] == "ready"
-    maas.execute("pkill", "-9", "-f", "stolen")
-    healed(maas, "http", before)
+    with fault(maas, "another program has the port of `http`, until it ends", under="breaks"):
+        maas.execute("supervisorctl", "start", "http", check=False)
+        until(lambda: "http is down: exited with 1" in maas.status()["summary"], "the trouble")
+        assert "bind() to 0.0.0.0:5240 failed (98: Address already in use)" in maas.execute("maas-init", "why", "http")
+        assert maas.status()["services"]["regiond"]["level"] == "ready"
+        maas.execute("pkill", "-9", "-f", "stolen")
+        healed(maas, "http", before)
 
 
 def test_full_volume_is_told_and_forgiven(maas: Container) -> None:
@@ -88,42 +92,54 @@ def test_full_volume_is_told_and_forgiven(maas: Container) -> None:
     maas.execute("sh", "-c", "head -c 300M /dev/zero > /tmp/maas/fills")
     until(lambda: "MB are free in /tmp/maas, less than 500" in maas.status()["services"]["disk-space"]["why"], "little")
     assert maas.status()["level"] == "degraded"
-    maas.execute("sh", "-c", "cat /dev/zero > /tmp/maas/fills", check=False)
-    until(lambda: "cannot write in /tmp/maas: No space left on device" in maas.status()["summary"], "none")
-    until(lambda: maas.health() == "unhealthy", "unhealthy")
-    maas.execute("rm", "/tmp/maas/fills")
-    maas.until_healthy()
+    with fault(maas, "a volume is full, until there is room", under="breaks"):
+        maas.execute("sh", "-c", "cat /dev/zero > /tmp/maas/fills", check=False)
+        until(lambda: "cannot write in /tmp/maas: No space left on device" in maas.status()["summary"], "none")
+        until(lambda: maas.health() == "unhealthy", "unhealthy")
+        maas.execute("rm", "/tmp/maas/fills")
+        maas.until_healthy()
     assert maas.processes() == before
 
 
 def test_database_that_is_away_for_a_minute_restarts_nothing(maas: Container) -> None:
-    maas.execute("supervisorctl", "stop", "postgresql")
-    before = maas.processes()
-    gone = time.monotonic()
-    until(lambda: time.monotonic() - gone > 60, "a minute")
-    assert maas.status()["summary"].startswith("postgresql is off: operator wants it off")
-    suffering = {name for name, service in maas.status()["services"].items() if service["level"] == "blocked"}
-    assert {"regiond", "apiserver", "api"} <= suffering
-    maas.execute("supervisorctl", "start", "postgresql")
-    maas.until_healthy()
+    with fault(maas, "the database is away for a minute", under="breaks"):
+        maas.execute("supervisorctl", "stop", "postgresql")
+        before = maas.processes()
+        gone = time.monotonic()
+        until(lambda: time.monotonic() - gone > 60, "a minute")
+        assert maas.status()["summary"].startswith("postgresql is off: operator wants it off")
+        suffering = {name for name, service in maas.status()["services"].items() if service["level"] == "blocked"}
+        assert {"regiond", "apiserver", "api"} <= suffering
+        maas.execute("supervisorctl", "start", "postgresql")
+        maas.until_healthy()
     after = maas.processes()
     # Real Temporal, and the simulator's, may end when their database goes.
     assert {name for name, pid in before.items() if after.get(name) != pid} <= {"temporal", "temporal-worker", "agent"}
     assert not [line for line in maas.logs().splitlines() if "service.restarted" in line and "regiond" in line][1:]
 
 
+@pytest.mark.parametrize("service", ["bind9", "regiond", "postgresql", "health"])
+def test_killed_service_is_back_and_the_others_stay(maas: Container, service: str) -> None:
+    before = maas.processes()
+    with fault(maas, f"`{service}` is killed", under="dies"):
+        maas.execute("kill", "-9", str(before[service]))
+        healed(maas, service, before, also=FOLLOWERS.get(service, ()))
+
+
 def test_stuck_listener_is_replaced_and_the_services_stay(maas: Container) -> None:
     before = maas.processes()
-    maas.execute("kill", "-STOP", str(before["health"]))
-    healed(maas, "health", before)
+    with fault(maas, "the health listener is suspended", under="hangs"):
+        maas.execute("kill", "-STOP", str(before["health"]))
+        healed(maas, "health", before)
     assert "listener.stuck" in maas.logs()
 
 
 def test_killed_supervisord_ends_the_container_and_the_database_ends_well(maas: Container) -> None:
     """The last one here: it ends the container."""
-    maas.execute("pkill", "-9", "-f", "supervisord.conf")
-    assert maas.wait() == 137
-    assert "database system is shut down" in maas.logs()
-    docker("start", maas.name)
-    maas.until_healthy()
+    with fault(maas, "supervisord is killed; the engine starts the container again", under="dies"):
+        maas.execute("pkill", "-9", "-f", "supervisord.conf")
+        assert maas.wait() == 137
+        assert "database system is shut down" in maas.logs()
+        docker("start", maas.name)
+        maas.until_healthy()
     assert "not properly shut down" not in maas.logs()

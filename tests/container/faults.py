@@ -1,0 +1,76 @@
+"""What is seen of a fault: what the status said, what was done, how long it took. `make faults` makes a page of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from .docker import Container
+
+ROOT = Path(__file__).parents[2]
+NOTES = ROOT / "build/faults"
+PAGE = ROOT / "docs/explanation/when-something-breaks.md"
+BEGIN, END = "<!-- written by make faults: do not edit below -->\n", "<!-- written by make faults: end -->\n"
+
+SAID = re.compile(r'health service\.(?:unwell|down|off|blocked) .*why="(.*)"$')
+DONE = (
+    (re.compile(r"health service\.reloaded service=(\S+)"), "{} reads its configuration anew"),
+    (re.compile(r"health service\.restarted service=(\S+)"), "{} restarted"),
+    (re.compile(r"maas-init listener\.stuck"), "the listener killed by process 1"),
+    (re.compile(r"maas-init container\.stopped"), "the container ends"),
+    (re.compile(r"supervisord spawned: '(\S+)'"), "{} started"),
+)
+
+
+@contextmanager
+def fault(maas: Container, what: str, *, under: str = "") -> Iterator[None]:
+    """Note what the container's log tells from here to the end of the block, in which all must become well again.
+
+    Faults with the same `under` are told in one place.
+    """
+    began = time.time()
+    yield
+    seconds = time.time() - began
+    said, done = [], []
+    for line in maas.logs().splitlines():
+        stamp = re.match(r"(\S+Z) +\S+ +", line)
+        if not stamp or datetime.fromisoformat(stamp[1].replace("Z", "+00:00")).timestamp() < began:
+            continue
+        said += [found[1] for found in [SAID.search(line)] if found]
+        done += [words.format(*found.groups()) for pattern, words in DONE for found in [pattern.search(line)] if found]
+    NOTES.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
+    row = {"under": under, "what": what, "said": said[:1], "done": list(dict.fromkeys(done)), "seconds": seconds}
+    (NOTES / f"{name}.json").write_text(json.dumps(row) + "\n")
+
+
+def table() -> str:
+    """Return the noted faults as a table."""
+    rows = [json.loads(file.read_text()) for file in NOTES.glob("*.json")]
+    lines = ["| fault | the status said | what was done | all well after |", "|---|---|---|---:|"]
+    for row in sorted(rows, key=lambda row: (row["under"], row["what"])):
+        said = (
+            "; ".join(row["said"]).replace("|", "\\|").replace('\\"', '"')
+            or "nothing: it was back before anybody looked"
+        )
+        done = ", ".join(row["done"]) or "nothing"
+        lines.append(f"| {row['what']} | {said} | {done} | {row['seconds']:.1f} s |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page's table."""
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    tail = rest.partition(END)[2]
+    measured = f"Seen on {time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} processors.\n"
+    PAGE.write_text(f"{head}{BEGIN}\n{measured}\n{table()}\n{END}{tail}")
+
+
+if __name__ == "__main__":
+    main()
