@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +54,19 @@ def _each(measure: Callable[[Peer], Iterator[tuple[str, float | None]]]) -> Call
     def once(peers: Sequence[Peer]) -> Values:
         for peer in peers:
             for what, value in measure(peer):
+                yield Value(peer.name, what, value)
+
+    return once
+
+
+def _at_once(measure: Callable[[Peer], Iterator[tuple[str, float | None]]]) -> Callable[[Sequence[Peer]], Values]:
+    """Return what measures all peers at the same time: for what is mostly waiting."""
+
+    def once(peers: Sequence[Peer]) -> Values:
+        with ThreadPoolExecutor(len(peers)) as pool:
+            found = list(pool.map(lambda peer: list(measure(peer)), peers))
+        for peer, values in zip(peers, found, strict=True):
+            for what, value in values:
                 yield Value(peer.name, what, value)
 
     return once
@@ -317,8 +331,8 @@ DUTIES = (
         "start",
         "From nothing to 13 services",
         "From the exec of process 1 to the first instruction of the first and of the last of 13 trivial services. "
-        "With maas-init three Python programs start one after another before the first service: process 1, "
-        "supervisord and the listener.",
+        "With maas-init three Python programs start before the first service: process 1 and supervisord beside each "
+        "other, then the listener.",
         _each(start),
     ),
     Duty(
@@ -331,15 +345,16 @@ DUTIES = (
     Duty(
         "crashes",
         "One service is killed again and again",
-        "The same service is killed as soon as its replacement runs. `never`: not within 10 s.",
-        _each(crashes),
+        "The same service is killed as soon as its replacement runs. `never`: not within 10 s. All peers at the "
+        "same time, for most of it is waiting.",
+        _at_once(crashes),
     ),
     Duty(
         "hung",
         "A service accepts connections and answers no more",
         "From the moment in which it hangs to its replacement's first instruction. maas-init and httpok as they come; "
-        "tuned httpok asks every 5 s and waits 2 s. All others: never, for they do not ask.",
-        _each(hung),
+        "tuned httpok asks every 5 s and waits 2 s. All others: never, for they do not ask. All at the same time.",
+        _at_once(hung),
     ),
     Duty(
         "stop",
@@ -353,8 +368,8 @@ DUTIES = (
         "SIGTERM, and one service ignores it",
         "The other twelve should not suffer from it, and all should be over before `docker stop` kills after 10 s. "
         "maas-init's service files say `stopwaitsecs = 3`, as the image's do; supervisord's default is 10 s. `never`: "
-        "not all of them, or not within 30 s.",
-        _each(stubborn),
+        "not all of them, or not within 30 s. All peers at the same time.",
+        _at_once(stubborn),
     ),
     Duty(
         "orphans",
