@@ -44,7 +44,7 @@ def warm_start(peers: Sequence[Peer]) -> Values:
         return
     name = f"maas-init-bench-{secrets.token_hex(4)}"
     settings = [word for key, value in OUR_SETTINGS.items() for word in ("--env", f"{key}={value}")]
-    capabilities = [f"--cap-add={each}" for each in ("NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE")]
+    capabilities = [f"--cap-add={each}" for each in ("NET_RAW", "NET_BIND_SERVICE")]
     options = ["--name", name, "--hostname", "maas", "--health-interval", "1s", *capabilities, *settings]
     try:
         _docker("run", "--detach", *options, IMAGE)

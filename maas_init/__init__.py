@@ -1,7 +1,7 @@
 """maas-init: runs Canonical MAAS 3.5 in one unprivileged container.
 
 Imports run one way: facts (settings, services, health, errors, paths) import only facts; hands (files, commands,
-database, probes, supervisor, privileges, log) import facts; phases (boot, configure, handover, watch, stop,
+database, probes, supervisor, privileges, confine, log) import facts; phases (boot, configure, handover, watch, stop,
 bootstrap, listen) import both; life and cli are on top.
 """
 

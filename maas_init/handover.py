@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
 
-from . import log
+from . import confine, log
 from .paths import Paths
 from .privileges import Privileges, launcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .services import Catalogue  # it takes long to load, and supervisord is to be started first
 
 PASSED_ON = ("TZ", "MAAS_INIT_ROOT", "MAAS_INIT_SERVICES")
 
 
 def environment(where: Paths, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what services see. MAAS talks to us and not to systemd because of PEBBLE."""
-    passed_on = {name: environ[name] for name in PASSED_ON if name in environ}
-    return where.environment() | {"PEBBLE": os.fspath(where.run)} | passed_on
+    """Return what all services see."""
+    return where.environment() | {name: environ[name] for name in PASSED_ON if name in environ}
+
+
+def more_environment(where: Paths, environ: Mapping[str, str], catalogue: Catalogue) -> dict[str, str]:
+    """Return what some services see besides, because their files name it (see plugin.py).
+
+    MAAS talks to us and not to systemd because of PEBBLE.
+    """
+    named = {name for service in catalogue.services for name in service.pass_environment}
+    given = {**environ, "PEBBLE": os.fspath(where.run)}
+    return {name: given[name] for name in sorted(named) if name in given}
 
 
 class Supervisord:
@@ -31,6 +45,7 @@ class Supervisord:
             *(sys.executable, "-I", "-m", "maas_init.supervisord"),
             *("--configuration", os.fspath(where.supervisord_conf)),
         ]
+        self._may_give_up = bool(privileges.effective)
         read_end, self._write_end = os.pipe()
         self.pid = os.posix_spawn(
             argv[0],
@@ -43,9 +58,14 @@ class Supervisord:
         )
         os.close(read_end)
 
-    def begin(self) -> None:
-        """Have it read its configuration and start. The caller has blocked the signals it waits for."""
+    def begin(self, more_environment: Mapping[str, str]) -> None:
+        """Have it read its configuration and start. The caller has blocked the signals it waits for.
+
+        Process 1 starts nothing after it, so it keeps no capability either.
+        """
         with contextlib.suppress(BrokenPipeError):  # it has ended already: whoever waits for it will see
-            os.write(self._write_end, b"\0")
+            os.write(self._write_end, json.dumps(more_environment).encode())
         os.close(self._write_end)
+        if self._may_give_up:
+            confine.keep_capabilities(())
         log.info("supervisord.started", pid=self.pid)

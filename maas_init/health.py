@@ -126,6 +126,8 @@ class State:
     """The condition that is not met, in words; empty when all are."""
     lacks: str = ""
     """The capability that it cannot do without and what helps, in words; empty when it has all."""
+    missing: tuple[str, ...] = ()
+    """Capabilities that it may have and this container does not."""
     failures: Failures = field(default_factory=Failures)
     """Ends that nobody wished and answers that did not come, since it last ran well for a while."""
     failed: int = 0

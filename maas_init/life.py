@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import handover, log, loglines, privileges
+from . import confine, handover, log, loglines, privileges
 from .paths import Paths
 
 
@@ -17,22 +17,25 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     began = loglines.now()
     if where.root == Path("/"):
         privileges.leave_root()
+    confine.leave_no_core()
     allowed = privileges.Privileges.look()
     supervisord = handover.Supervisord(where, allowed, environ)
     # It loads its code now, and so do we.
-    from . import boot, configure, stop, watch
+    from . import boot, configure, services, stop, watch
     from .settings import Settings
 
     settings = Settings.from_environ(environ)
     log.use(settings.log_format)
     boot.prepare(where, allowed)
+    catalogue = services.catalogue(settings, service_files)
     with boot.explained():
-        configure.everything(settings, where, environ, service_files)
+        configure.everything(settings, where, environ, catalogue)
     watch.block_signals()
-    supervisord.begin()
+    supervisord.begin(handover.more_environment(where, environ, catalogue))
 
     def configure_again() -> list[Path]:
-        return configure.everything(Settings.from_environ(environ), where, environ, service_files)
+        again = Settings.from_environ(environ)
+        return configure.everything(again, where, environ, services.catalogue(again, service_files))
 
     end = watch.watch(supervisord.pid, where, configure_again)
     stop.bury_the_rest(expected=end.wished)

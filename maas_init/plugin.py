@@ -16,6 +16,9 @@ What an operator asks of supervisord is done there before anybody else knows. Fr
 tell who wanted it, so it is noted where it is said: whoever calls supervisord's own methods, as supervisorctl does, is
 an operator; the health listener has methods of its own, and they give way to what an operator asked later.
 
+Each service has the rights and the environment that its file names, and nothing else of what supervisord has. It is
+supervisord that passes them on, so it must have them all.
+
 What the services print is the business of output.py. Nothing of supervisord's files is changed.
 
 Loaded by `[rpcinterface:supervisor] supervisor.rpcinterface_factory = maas_init.plugin:operators` and
@@ -40,7 +43,7 @@ from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.xmlrpc import Faults, RPCError
 
-from . import output
+from . import confine, output
 from .retry import Failures
 
 
@@ -67,6 +70,41 @@ def _let_children_hear_signals() -> None:
         after()
 
     os.register_at_fork(before=before, after_in_parent=after, after_in_child=in_child)
+
+
+# What each service may do and see.
+
+CAPABILITIES: dict[str, set[str]] = {}
+ENVIRONMENT: dict[str, set[str]] = {}
+"""Of each service that its file gives any: the capabilities, and the variables that not all services see."""
+
+
+@functools.cache  # as above
+def _confine_children() -> None:
+    """Let a child give up what it may not have where supervisord sets its user: right before it becomes the service.
+
+    supervisord ends a child in which that fails.
+    """
+    stock = Subprocess.set_uid
+
+    def set_uid(process: Any) -> Any:
+        told = stock(process)
+        name = process.config.name
+        confine.keep_capabilities(CAPABILITIES.get(name, ()))
+        for variable in _all(ENVIRONMENT) - ENVIRONMENT.get(name, set()):
+            os.environ.pop(variable, None)
+        return told
+
+    Subprocess.set_uid = set_uid
+
+
+def _all(given: dict[str, set[str]]) -> set[str]:
+    return set().union(*given.values())
+
+
+def _by_name(text: str) -> dict[str, set[str]]:
+    """Return the sets that `NAME:this,that OTHER:this` describes (configure/supervisord.py)."""
+    return {name: set(what.split(",")) for name, _, what in (word.partition(":") for word in text.split())}
 
 
 class Wakeup:
@@ -288,8 +326,17 @@ def operators(supervisord: Any) -> Operators:
     return Operators(supervisord)
 
 
-def make(supervisord: Any, log_format: str = "console") -> Listener:
-    """Entry point for supervisord; `log_format` is one of loglines.FORMATS."""
+def make(
+    supervisord: Any, log_format: str = "console", ambient_capabilities: str = "", pass_environment: str = ""
+) -> Listener:
+    """Entry point for supervisord; `log_format` is one of loglines.FORMATS, for the others see `_by_name`."""
+    CAPABILITIES.clear()
+    CAPABILITIES.update(_by_name(ambient_capabilities))
+    ENVIRONMENT.clear()
+    ENVIRONMENT.update(_by_name(pass_environment))
+    confine.forbid_new_privileges()
+    confine.keep_capabilities(_all(CAPABILITIES))
+    _confine_children()
     Wakeup(supervisord)
     _let_children_hear_signals()
     _remember_endings()

@@ -14,14 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import paths
+from . import confine, paths
 from .errors import MaasInitError
 
 MAAS = "maas"
 """The user that everything runs as; the image decides its uid (568)."""
 
-# Numbers from linux/capability.h. DHCP needs the raw socket, ports below 1024 on host networking need the second.
-USEFUL = {"net_bind_service": 10, "net_admin": 12, "net_raw": 13}
+USEFUL = confine.NUMBERS
+"""The capabilities that some service may have; nothing of MAAS needs another one."""
 
 NEEDED_TO_LEAVE_ROOT = {"chown": 0, "setgid": 6, "setuid": 7}
 
@@ -38,18 +38,20 @@ class Privileges:
     ambient: frozenset[str]
     """Those of USEFUL that children inherit already."""
     no_new_privileges: bool
+    """Whether the container was started so."""
     missing_to_leave_root: tuple[str, ...] = ()
     effective: frozenset[str] = frozenset()
     """Those of USEFUL that this process has now."""
 
     @classmethod
-    def look(cls, status: Path = Path("/proc/self/status")) -> Privileges:
-        facts = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+    def look(cls, status: Path = Path("/proc/self/status"), init: Path = Path("/proc/1/status")) -> Privileges:
+        facts = _facts(status)
         return cls(
             uid=os.geteuid(),
             bounding=_names(facts["CapBnd"]),
             ambient=_names(facts["CapAmb"]),
-            no_new_privileges=facts["NoNewPrivs"].strip() == "1",
+            # Of process 1, who alone keeps it as it was: supervisord sets it for itself and all below (plugin.py).
+            no_new_privileges=_facts(init)["NoNewPrivs"].strip() == "1",
             effective=_names(facts["CapEff"]),
             missing_to_leave_root=tuple(
                 name for name, number in NEEDED_TO_LEAVE_ROOT.items() if not int(facts["CapEff"], 16) >> number & 1
@@ -81,6 +83,10 @@ def ports_are_free(lowest: int = 53, start: Path = Path("/proc/sys/net/ipv4/ip_u
         return int(start.read_text()) <= lowest
     except (OSError, ValueError):
         return False
+
+
+def _facts(status: Path) -> dict[str, str]:
+    return dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
 
 
 def _names(mask: str) -> frozenset[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from . import files, lastwords, loglines
 from .errors import ExitCode, MaasInitError
 from .paths import Paths
+from .services import CAPABILITIES
 
 WELL = ("healthy", "degraded")
 
@@ -39,7 +40,8 @@ def why(where: Paths, name: str) -> int:
         desired = services[name]["desired"]
         wanted = f"{desired['owner']} wants it {'on' if desired['on'] else 'off'}: {desired['reason']}"
         wanted += f" (since {loglines.stamp(desired['at'])})"
-        told = [services[name]["why"], wanted]
+        missing = services[name]["missing_capabilities"]
+        told = [services[name]["why"], wanted, *(f"without {each.upper()}: {CAPABILITIES[each]}" for each in missing)]
     elif name == lastwords.CONTAINER:
         told = [f"the container is {found['level']}: {found['summary']}"]
     else:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import ServiceFileError
+from .settings import Settings, service_environment
 
 ROLES = frozenset({"region", "rack"})
 
@@ -44,8 +45,11 @@ PROBES = {
 """Every probe and how many arguments it takes (None: at least one); they are in probes.py."""
 
 
-CAPABILITIES = frozenset({"net_bind_service", "net_raw"})
-"""Those of Linux that a service may need: for ports below 1024 (where they are not free for all), for raw sockets."""
+CAPABILITIES = {
+    "net_bind_service": "DNS, NTP, TFTP and DHCP need ports below 1024, where these are not free for all",
+    "net_raw": "DHCP, and MAAS's discovery of what else is on its networks, need raw sockets",
+}
+"""Those of Linux that a service may be given, and what does not work without."""
 
 
 class Action(enum.Enum):
@@ -95,8 +99,12 @@ class Service:
     condition_environment: tuple[tuple[str, str], ...] = ()
     reloadable: bool = False
     """Reads its configuration again on SIGHUP; most would end."""
+    ambient_capabilities: tuple[str, ...] = ()
+    """What its processes may have; they have nothing else (systemd's AmbientCapabilities=)."""
     capabilities: tuple[str, ...] = ()
-    """What it cannot do its work without; where one is missing it is not started, and that is said."""
+    """Those that it cannot do its work without; where one is missing it is not started, and that is said."""
+    pass_environment: tuple[str, ...] = ()
+    """Variables that it sees besides those that all see, if they are set (systemd's PassEnvironment=)."""
     configuration: tuple[str, ...] = ()
     """Files that it reads and maas-init writes: when one changes, it is reloaded or restarted."""
     reloads: tuple[str, ...] = ()
@@ -126,6 +134,11 @@ class Catalogue:
     def dependants(self, name: str) -> tuple[str, ...]:
         """Return the services that need `name` directly: they stop before it."""
         return tuple(s.name for s in self.services if name in s.requires or name in s.binds_to)
+
+
+def catalogue(settings: Settings, directory: Path) -> Catalogue:
+    """Return the services of a container with these settings. Raises ServiceFileError when a file cannot be used."""
+    return read(directory, roles=settings.roles, environment=service_environment(settings))
 
 
 def read(directory: Path, *, roles: Iterable[str], environment: Mapping[str, str]) -> Catalogue:
@@ -183,8 +196,8 @@ def read_file(file: Path) -> list[Service]:
 KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
-    "start_within", "on_failure", "on_check_failure", "capabilities", "configuration", "reloadable", "reloads",
-    "remedy",
+    "start_within", "on_failure", "on_check_failure", "ambient_capabilities", "capabilities", "pass_environment",
+    "configuration", "reloadable", "reloads", "remedy",
 }  # fmt: skip
 
 
@@ -231,9 +244,19 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
     if not roles <= ROLES:
         raise refuse("roles", "give region, rack or both")
     environment = tuple((word.partition("=")[0], word.partition("=")[2]) for word in words("condition_environment"))
-    capabilities = words("capabilities")
-    if not CAPABILITIES.issuperset(capabilities):
-        raise refuse("capabilities", f"give some of {', '.join(sorted(CAPABILITIES))}")
+    for key in ("ambient_capabilities", "capabilities"):
+        if not CAPABILITIES.keys() >= set(words(key)):
+            raise refuse(key, f"give some of {', '.join(CAPABILITIES)}")
+    capabilities, ambient = words("capabilities"), words("ambient_capabilities")
+    if kind == "service" and not set(ambient).issuperset(capabilities):
+        raise refuse(
+            "capabilities", f"it is not given all of them: ambient_capabilities is {' '.join(ambient) or 'empty'}"
+        )
+    for key in ("ambient_capabilities", "pass_environment"):
+        if kind == "check" and words(key):
+            raise refuse(key, "a check has no process; leave it out")
+    if not all(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", word) for word in words("pass_environment")):
+        raise refuse("pass_environment", "give names of variables, separated by spaces")
     return Service(
         name=name,
         description=section.get("description", ""),
@@ -246,7 +269,9 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         binds_to=words("binds_to"),
         condition_path_exists=words("condition_path_exists"),
         condition_environment=environment,
+        ambient_capabilities=ambient,
         capabilities=capabilities,
+        pass_environment=words("pass_environment"),
         configuration=words("configuration"),
         reloadable=choice("reloadable", "no", ("yes", "no")) == "yes",
         reloads=words("reloads"),

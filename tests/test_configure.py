@@ -21,8 +21,8 @@ from maas_init.configure import http, ntp, supervisord, syslog
 from maas_init.configure.file import ConfigFile
 from maas_init.errors import ServiceFileError
 from maas_init.paths import Paths
-from maas_init.services import Catalogue
-from maas_init.settings import Settings, service_environment
+from maas_init.services import Catalogue, Service
+from maas_init.settings import Settings
 
 OURS = Path(__file__).parent.parent / "supervisord.conf.d"
 
@@ -150,7 +150,7 @@ def test_supervisord_accepts_its_configuration_with_all_our_services(root: Path)
     for file in OURS.glob("*.conf"):
         (root / file.name).write_text(file.read_text().replace("/var/log/maas/", f"{root}/"))
     settings = Settings.from_environ(REQUIRED)
-    catalogue = services.read(root, roles=settings.roles, environment=service_environment(settings))
+    catalogue = services.catalogue(settings, root)
     conf = supervisord.supervisord_conf(where, catalogue, "console")
     conf.path.write_text(conf.text)
     options = ServerOptions()
@@ -160,6 +160,21 @@ def test_supervisord_accepts_its_configuration_with_all_our_services(root: Path)
     assert names == {"health"} | {service.name for service in catalogue.services if not service.watched_only}
     assert options.nodaemon
     assert options.silent, "our plug-in prints its log"
+
+
+def test_our_part_is_told_what_each_service_is_given() -> None:
+    given = (
+        Service("one", ambient_capabilities=("net_raw",), pass_environment=("A", "B")),
+        Service("two", ambient_capabilities=("net_bind_service", "net_raw")),
+        Service("three"),
+    )
+    parser = configparser.RawConfigParser()
+    parser.read_string(supervisord.supervisord_conf(Paths(), Catalogue(given, ()), "json").text)
+    told = parser["rpcinterface:maas_init"]
+    assert told["ambient_capabilities"].split() == [
+        *("one:net_raw", "two:net_bind_service,net_raw", "health:net_bind_service,net_raw")
+    ]
+    assert told["pass_environment"] == "one:A,B"
 
 
 def test_supervisord_is_reached_only_through_a_socket_of_this_user() -> None:
@@ -176,7 +191,8 @@ def test_supervisord_is_reached_only_through_a_socket_of_this_user() -> None:
 
 def everything(root: Path, **environ: str) -> None:
     environ = REQUIRED | environ
-    configure.everything(Settings.from_environ(environ), Paths(root), environ, OURS)
+    settings = Settings.from_environ(environ)
+    configure.everything(settings, Paths(root), environ, services.catalogue(settings, OURS))
 
 
 def test_url_that_no_machine_can_reach_is_said(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -220,13 +236,12 @@ def test_no_other_file_holds_a_secret(root: Path) -> None:
             assert not [secret for secret in ("one-secret", "other-secret", "ab" * 16) if secret in text], path
 
 
-def test_nothing_is_written_when_a_service_file_is_bad(root: Path) -> None:
+def test_bad_service_file_is_refused_before_anything_is_written(root: Path) -> None:
     bad = root / "service-files"
     bad.mkdir()
     (bad / "odd.conf").write_text("[service:odd]\n")
     with pytest.raises(ServiceFileError):
-        configure.everything(Settings.from_environ(REQUIRED), Paths(root), REQUIRED, bad)
-    assert set(snapshot(root)) == {bad / "odd.conf"}
+        services.catalogue(Settings.from_environ(REQUIRED), bad)
 
 
 def test_skeleton_is_laid_only_where_there_is_nothing(root: Path) -> None:

@@ -41,6 +41,16 @@ def test_services_page_has_every_key_and_every_probe() -> None:
         assert f"`{word}" in page
 
 
+def test_services_page_tells_who_has_which_capability() -> None:
+    page = (ROOT / "docs/reference/services.md").read_text()
+    given = [each for file in ROOT.glob("supervisord.conf.d/*.conf") for each in services.read_file(file)]
+    for name, need in services.CAPABILITIES.items():
+        who = ", ".join(
+            f"`{each}`" for each in sorted(each.name for each in given if name in each.ambient_capabilities)
+        )
+        assert f"\n| `{name}` | {who} | {need} |\n" in page
+
+
 def test_status_and_exit_pages_have_every_level_and_code() -> None:
     status = (ROOT / "docs/reference/status.md").read_text()
     exits = (ROOT / "docs/reference/exit-codes.md").read_text()

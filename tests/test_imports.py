@@ -25,6 +25,7 @@ HANDS = {
     "supervisor",
     "unixhttp",
     "privileges",
+    "confine",
     "log",
     "logs",
     "lastwords",
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(HANDS, FACTS | HANDS),
     **dict.fromkeys(PHASES, FACTS | HANDS | PHASES),
     **dict.fromkeys(TOP, FACTS | HANDS | PHASES | TOP),
-    "plugin": {"output", "retry"},
+    "plugin": {"confine", "output", "retry"},
     "supervisord": {"plugin"},
     "output": {"loglines"},
 }
@@ -128,7 +129,7 @@ def test_only_the_command_line_reads_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    assert readers == {"cli"}
+    assert readers == {"cli", "plugin", "supervisord"}, "the latter two change what services see of it"
 
 
 def test_process_1_imports_only_the_standard_library() -> None:
@@ -154,7 +155,7 @@ def test_plugin_brings_nothing_into_supervisord() -> None:
     assert packages == {
         "atexit",
         "maas_init",
-        *(f"maas_init.{name}" for name in ("plugin", "output", "loglines", "retry")),
+        *(f"maas_init.{name}" for name in ("plugin", "confine", "output", "loglines", "retry")),
     }
 
 

@@ -84,7 +84,7 @@ def test_status_file_describes_the_container_and_every_service(shared: Container
             "restarts",
             "failed",
         ),
-        *("requires", "desired", "check"),
+        *("requires", "desired", "check", "capabilities", "missing_capabilities"),
     }
     assert (alpha["level"], alpha["critical"], alpha["process"], alpha["check"]) == ("ready", True, "RUNNING", None)
     assert alpha["desired"].keys() == {"on", "owner", "reason", "at", "moment"}
@@ -140,10 +140,54 @@ def test_why_names_the_services_when_asked_for_an_unknown_one(shared: Container)
 def test_services_see_nothing_of_the_environment_but_what_they_need(shared: Container) -> None:
     environ = Path(f"/proc/{shared.pid('alpha')}/environ").read_bytes().decode().split("\0")
     names = {line.partition("=")[0] for line in environ if line}
-    expected = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "PEBBLE", "MAAS_INIT_ROOT", "MAAS_INIT_SERVICES"}
+    expected = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "MAAS_INIT_ROOT", "MAAS_INIT_SERVICES"}
     assert {name for name in names if not name.startswith("SUPERVISOR_")} == expected
     assert f"HOME={shared.root}/var/lib/maas" in environ
-    assert f"PEBBLE={shared.paths.run}" in environ
+
+
+def test_a_service_sees_the_variables_that_its_file_names_and_no_other_does(container: Container) -> None:
+    container.service("one", pass_environment="PEBBLE TOKEN ABSENT")
+    container.service("two", pass_environment="PEBBLE", program={"environment": 'TOKEN="%(ENV_TOKEN)s of its own"'})
+    container.service("three")
+    container.start({"TOKEN": "abc", "OTHER": "x"})
+    until(lambda: container.all_("healthy"))
+
+    def sees(name: str) -> dict[str, str]:
+        environ = Path(f"/proc/{container.pid(name)}/environ").read_text().rstrip("\0").split("\0")
+        known = dict(line.split("=", 1) for line in environ)
+        return {name: known[name] for name in ("PEBBLE", "TOKEN", "OTHER", "ABSENT") if name in known}
+
+    assert sees("one") == {"PEBBLE": str(container.paths.run), "TOKEN": "abc"}
+    assert sees("two") == {"PEBBLE": str(container.paths.run), "TOKEN": "abc of its own"}
+    assert sees("three") == {}
+    assert sees("health") == {}
+
+
+def test_a_process_has_the_capabilities_of_its_service_and_nothing_gives_it_more(container: Container) -> None:
+    container.service("raw", ambient_capabilities="net_raw")
+    container.service("plain")
+    container.start()
+    until(lambda: container.all_("healthy"))
+
+    def facts(pid: int) -> tuple[int, int, str]:
+        found = status_facts(pid)
+        assert int(found["CapPrm"], 16) == int(found["CapEff"], 16)
+        return int(found["CapPrm"], 16), int(found["CapInh"], 16), found["NoNewPrivs"]
+
+    raw = 1 << 13
+    assert facts(container.pid("raw")) == (raw, raw, "1")
+    assert facts(container.pid("plain")) == (0, 0, "1")
+    assert facts(container.pid("health")) == (raw, raw, "1"), "the listener looks into what has it"
+    assert facts(container.pid("supervisord")) == (raw, raw, "1"), "it hands down what it has"
+    assert facts(container.init) == (0, 0, "0"), "its flag tells how the container was started"
+
+
+def test_no_process_leaves_its_memory_in_a_file(shared: Container) -> None:
+    for pid in (shared.init, *(process.pid for process in shared.processes())):
+        (limit,) = (
+            line.split()[4:6] for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core" in line
+        )
+        assert limit in (["1", "1"], ["0", "0"])
 
 
 def test_directories_that_maas_does_not_make_itself_are_there(shared: Container) -> None:
@@ -394,7 +438,7 @@ def test_service_that_stops_answering_is_restarted_when_its_file_says_so(contain
 def test_what_does_not_answer_is_reloaded_then_restarted_then_with_what_needs_it_and_then_now_and_then(
     container: Container,
 ) -> None:
-    patience = {"check_within": "0.1", "start_within": "0.3"}
+    patience = {"check_within": "2", "start_within": "0.3"}
     container.service("web", probed=True, reloadable="yes", on_check_failure="restart", critical="yes", **patience)  # type: ignore[arg-type]
     container.service("user", requires="web")
     container.service("bystander")

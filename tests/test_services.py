@@ -99,6 +99,43 @@ def test_file_that_says_everything_is_understood(tmp_path: Path) -> None:
     )
 
 
+def test_what_a_service_is_given_is_understood(tmp_path: Path) -> None:
+    found = service(
+        tmp_path,
+        ambient_capabilities="net_bind_service net_raw",
+        capabilities="net_raw",
+        pass_environment="PEBBLE https_proxy",
+    )
+    assert found.ambient_capabilities == ("net_bind_service", "net_raw")
+    assert found.capabilities == ("net_raw",)
+    assert found.pass_environment == ("PEBBLE", "https_proxy")
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("ambient_capabilities = sys_admin", "give some of net_bind_service, net_raw"),
+        ("ambient_capabilities = net_raw\ncapabilities = net_bind_service", "ambient_capabilities is net_raw"),
+        ("capabilities = net_raw", "ambient_capabilities is empty"),
+        ("pass_environment = A=b", "give names of variables"),
+    ],
+)
+def test_what_a_service_cannot_be_given_is_refused(tmp_path: Path, keys: str, told: str) -> None:
+    write(tmp_path, one=PROGRAM.format("one") + f"[service:one]\n{keys}\n")
+    assert told in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["ambient_capabilities = net_raw", "pass_environment = PEBBLE"])
+def test_check_is_given_nothing(tmp_path: Path, key: str) -> None:
+    write(tmp_path, one=f"[check:one]\ncheck = writable /a\n{key}\n")
+    assert "a check has no process" in refusal(tmp_path)
+
+
+def test_our_services_are_given_no_secret() -> None:
+    named = {name for each in read(OURS, {"POSTGRES_HOST": "embedded"}).services for name in each.pass_environment}
+    assert named == {"PEBBLE"}
+
+
 def test_check_is_watched_without_a_process(tmp_path: Path) -> None:
     write(tmp_path, one="[check:volumes]\ncheck = writable /a /b\ncritical = yes\n")
     (found,) = services.read_file(tmp_path / "one.conf")

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .. import files, log, services
+from .. import files, log
 from ..paths import Paths
-from ..settings import RegionSettings, Settings, service_environment, values
+from ..services import Catalogue
+from ..settings import RegionSettings, Settings, values
 from . import http, ntp, proxy, supervisord, syslog, tftp
 from .file import ConfigFile
 
 
-def everything(settings: Settings, where: Paths, environ: Mapping[str, str], service_files: Path) -> list[Path]:
-    """Write every file that supervisord and the daemons start from; return those that changed.
-
-    Raises ServiceFileError when a service file cannot be used.
-    """
-    catalogue = services.read(service_files, roles=settings.roles, environment=service_environment(settings))
+def everything(settings: Settings, where: Paths, environ: Mapping[str, str], catalogue: Catalogue) -> list[Path]:
+    """Write every file that supervisord and the daemons start from; return those that changed."""
     # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
     told = files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
     planned = [

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from textwrap import dedent
 
 from ..paths import Paths
 from ..services import Catalogue
 from .file import ConfigFile
 
+LISTENER = "health"
+"""Its section in supervisord.conf.d/health.conf; it is no service itself."""
+
 
 def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> ConfigFile:
     """Return supervisord's configuration. It is silent because our plug-in prints its log, labelled like the others."""
     included = " ".join(str(file) for file in catalogue.files)
+    given = {service.name: service.ambient_capabilities for service in catalogue.services}
+    # The listener looks into the processes of others, and the kernel lets nobody who may do less than they.
+    given[LISTENER] = tuple(sorted({name for names in given.values() for name in names}))
+    passed = {service.name: service.pass_environment for service in catalogue.services}
     return ConfigFile(
         where.supervisord_conf,
         dedent(
@@ -39,6 +47,8 @@ def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> Con
             [rpcinterface:maas_init]
             supervisor.rpcinterface_factory = maas_init.plugin:make
             log_format = {log_format}
+            ambient_capabilities = {_words(given)}
+            pass_environment = {_words(passed)}
 
             [supervisorctl]
             serverurl = unix://{where.supervisor_socket}
@@ -48,3 +58,8 @@ def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> Con
             """
         ),
     )
+
+
+def _words(given: Mapping[str, tuple[str, ...]]) -> str:
+    """Return what the plug-in reads: `NAME:this,that` for each service that is given something."""
+    return " ".join(f"{name}:{','.join(what)}" for name, what in given.items() if what)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .. import services
 from ..paths import Paths
-from ..settings import Settings, service_environment
+from ..settings import Settings
 from . import events
 from .manager import Manager
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(settings: Settings, where: Paths, service_files: Path) -> None:
     """Listen until supervisord ends or everything is stopped."""
     protocol = events.take_stdout()
-    catalogue = services.read(service_files, roles=settings.roles, environment=service_environment(settings))
+    catalogue = services.catalogue(settings, service_files)
     asyncio.run(_live(Manager(catalogue, settings, where), protocol, where))
 
 

@@ -68,6 +68,7 @@ class Manager:
         given = {"net_bind_service"} if privileges.ports_are_free() else set()
         for state in self.states.values():
             state.lacks = here.lacks(name for name in state.service.capabilities if name not in given)
+            state.missing = tuple({*state.service.ambient_capabilities} - here.effective - given)
             if state.lacks:
                 log.warning("service.lacking", service=state.service.name, what=state.lacks)
         self.levels: dict[str, Level] = dict.fromkeys(self.states, Level.OFF)

@@ -103,6 +103,8 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
         "why": health.explain(state, picture.levels),
         "critical": state.service.critical,
         "reloadable": state.service.reloadable,
+        "capabilities": [*state.service.ambient_capabilities],
+        "missing_capabilities": sorted(state.missing),
         "process": None if state.service.watched_only else state.process.value,
         "pid": state.pid or None,
         "since": round(state.since, 1),

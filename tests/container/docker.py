@@ -16,7 +16,7 @@ from typing import Any
 PATIENCE = 180.0
 """Seconds. Long enough for a machine much slower than any we know: no test depends on speed."""
 
-CAPABILITIES = ("NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE")
+CAPABILITIES = ("NET_RAW", "NET_BIND_SERVICE")
 
 # Every kind of character that a shell, YAML, SQL, an INI file or a password file could stumble over.
 POSTGRES_PASSWORD = "p%q %(x)s '$HOME: ü"

@@ -1,0 +1,131 @@
+"""What each process may do and see, however the container was started: the kernel is asked, from outside."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maas_init import services
+from maas_init.confine import NUMBERS
+
+from .conftest import Run
+from .docker import Container, host_pids, until
+
+pytestmark = pytest.mark.container
+
+FILES = sorted((Path(__file__).parents[2] / "supervisord.conf.d").glob("*.conf"))
+OURS = {each.name: each for file in FILES for each in services.read_file(file) if not each.watched_only}
+
+ALL_SEE = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "PWD"}
+"""The last is the shell's, where one starts the service."""
+
+WAYS = {
+    "user 568": ("--cap-add", "NET_ADMIN"),
+    "root": ("--user", "0", "--cap-add", "NET_ADMIN"),
+    "no new privileges": ("--security-opt", "no-new-privileges"),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def maas(new: Run, way: str) -> Iterator[Container]:
+    container = new(*WAYS[way]).run()
+    container.until_healthy()
+    until(lambda: "agent" in container.processes(), "the last of the services")
+    yield container
+    container.remove()
+
+
+def facts(pid: int) -> dict[str, str]:
+    """Return /proc/PID/status of a process; nothing when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def by_service(maas: Container) -> list[tuple[str, bool, int, dict[str, str]]]:
+    """Return the service of each process, whether it is its first one, its id on this machine, and its facts."""
+    everything = {pid: found for pid in host_pids(maas) if (found := facts(pid))}
+    first = {inside: name for name, inside in maas.processes().items()}
+
+    def service(pid: int) -> str:
+        while pid in everything:
+            name = first.get(int(everything[pid]["NSpid"].split()[-1]))
+            if name:
+                return name
+            pid = int(everything[pid]["PPid"])
+        return ""
+
+    return [(service(pid), int(found["NSpid"].split()[-1]) in first, pid, found) for pid, found in everything.items()]
+
+
+def mask(names: frozenset[str]) -> int:
+    return sum(1 << NUMBERS[name] for name in names)
+
+
+def test_each_process_has_the_capabilities_of_its_service_and_no_other(maas: Container, way: str) -> None:
+    available = frozenset() if way == "no new privileges" else frozenset(services.CAPABILITIES)
+    given = {name: mask(available & frozenset(each.ambient_capabilities)) for name, each in OURS.items()}
+    given["health"] = mask(available)
+    seen = set()
+    for name, _, _, found in by_service(maas):
+        if name:
+            seen.add(name)
+            sets = {int(found[each], 16) for each in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+            assert sets == {given[name]}, f"{name}: {found}"
+            assert found["NoNewPrivs"] == "1", f"{name}: {found}"
+    assert seen == {*OURS, "health"} - {"bootstrap", "tls", "dhcpd", "dhcpd6"}
+
+
+def test_process_1_has_none_and_supervisord_what_it_hands_down(maas: Container, way: str) -> None:
+    init = facts(int(maas.inspect(".State.Pid")))
+    assert {int(init[each], 16) for each in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+    assert init["NoNewPrivs"] == ("1" if way == "no new privileges" else "0"), "it tells how the container was started"
+
+    supervisord = int(maas.execute("supervisorctl", "pid"))
+    found = next(each for _, _, _, each in by_service(maas) if int(each["NSpid"].split()[-1]) == supervisord)
+    available = frozenset() if way == "no new privileges" else frozenset(services.CAPABILITIES)
+    assert {int(found[each], 16) for each in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {mask(available)}
+    assert found["NoNewPrivs"] == "1"
+
+
+def test_each_service_sees_what_its_file_names_and_what_all_see(maas: Container) -> None:
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
+    parser.read(FILES)
+    for name, first, pid, _ in by_service(maas):
+        if first:
+            said = parser.get(f"program:{name}", "environment", fallback="")
+            allowed = ALL_SEE | set(re.findall(r'(\w+)="', said))
+            allowed |= set(OURS[name].pass_environment) if name in OURS else set()
+            environ = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+            # nginx writes its title over what is there.
+            seen = {match[1] for each in environ if (match := re.match(r"(\w+)=", each))}
+            assert {each for each in seen if not each.startswith("SUPERVISOR_")} <= allowed, name
+            assert ("PEBBLE" in seen) is (name in ("regiond", "rackd")), name
+
+
+def test_no_process_of_ours_dumps_its_memory(maas: Container) -> None:
+    for name, _, pid, _ in by_service(maas):
+        if name:
+            limits = Path(f"/proc/{pid}/limits").read_text()
+            assert re.search(r"^Max core file size +([01]) +\1 ", limits, re.MULTILINE), (name, limits)
+
+
+def test_helpers_that_watch_the_networks_can_or_it_is_said(maas: Container, way: str) -> None:
+    if way == "no new privileges":
+        assert "without NET_RAW: " in maas.execute("maas-init", "why", "regiond")
+        assert "without" not in maas.execute("maas-init", "why", "apiserver")
+    else:
+        assert "without" not in maas.execute("maas-init", "why", "regiond")
+        until(lambda: "tcpdump" in maas.execute("ps", "-eo", "args"), "what observes beacons")
+        until(lambda: "/usr/sbin/maas-netmon" in maas.execute("ps", "-eo", "args"), "what observes ARP")
