@@ -211,7 +211,11 @@ RUN set -eu; \
     chmod -R u=rwX,go=rX rsyslog.sed supervisord.conf.d without-uvloop; \
     cd /usr/local/bin; \
     chmod 0755 healthcheck.sh journalctl sudo systemctl systemd-detect-virt; \
-    for name in maas-init supervisorctl supervisord; do ln -s "/opt/maas-init/bin/$name" /usr/local/bin/; done
+    for name in maas-init supervisorctl supervisord; do ln -s "/opt/maas-init/bin/$name" /usr/local/bin/; done; \
+    completion=/usr/share/bash-completion/completions/maas-init; \
+    mkdir -p "${completion%/*}"; \
+    maas-init completion bash > "$completion"; \
+    echo ". $completion" >> /etc/bash.bashrc
 
 ENV LANG=C.UTF-8
 

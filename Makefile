@@ -10,7 +10,8 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 
 VENV := . .venv/bin/activate &&
 
-.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container bench faults lock clean
+.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container bench faults \
+    reference lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +65,9 @@ faults: .venv test-packages test-image ## Break things in a container and write 
 	rm -rf build/faults
 	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest tests/container/test_healing.py
 	$(VENV) python -m tests.container.faults
+
+reference: .venv ## Write the generated pages of docs/reference anew
+	$(VENV) python -c 'import pathlib; from maas_init.reference import PAGES; [pathlib.Path("docs/reference", name).write_text(make()) for name, make in PAGES.items()]'
 
 lock: ## Write requirements*.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	tests/tools/lock $(LOCK_FLAGS)

@@ -87,8 +87,8 @@ def prepare(where: Paths, privileges: Privileges) -> None:
             if (skeleton := where.at(f"{paths.SKELETON}/{volume.relative_to(where.root)}")).is_dir()
             for path in files.fill(skeleton, volume)
         ]
-        foreign = [path for volume in where.volumes for path in _foreign(volume)]
-    _take_over(foreign)
+        others = [path for volume in where.volumes for path in foreign(volume)]
+    _take_over(others)
     _look_at_host_name(os.uname().nodename)
     log.info(
         "container.examined",
@@ -100,8 +100,13 @@ def prepare(where: Paths, privileges: Privileges) -> None:
     )
 
 
+def is_made_up(host_name: str) -> bool:
+    """Whether Docker has given this name for want of another: the container's own id."""
+    return bool(re.fullmatch("[0-9a-f]{12}", host_name))
+
+
 def _look_at_host_name(name: str) -> None:
-    if re.fullmatch("[0-9a-f]{12}", name):
+    if is_made_up(name):
         log.warning(
             "hostname.made_up",
             hostname=name,
@@ -122,13 +127,13 @@ NOT_SEARCHED = {"image-storage", "boot-resources", "postgresql", "backups"}
 LARGEST_TAKEN_OVER = 64 << 20
 
 
-def _foreign(directory: Path) -> Iterator[Path]:
+def foreign(directory: Path) -> Iterator[Path]:
     """Yield the files below `directory` that belong to somebody else."""
     for entry in os.scandir(directory):
         status = entry.stat(follow_symlinks=False)
         if entry.is_dir(follow_symlinks=False):
             if entry.name not in NOT_SEARCHED and os.access(entry.path, os.R_OK | os.X_OK):
-                yield from _foreign(Path(entry.path))
+                yield from foreign(Path(entry.path))
         elif stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
             yield Path(entry.path)
 

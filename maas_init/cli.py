@@ -19,53 +19,45 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-VERBS = {
-    "run": "be the container's init: configure MAAS, start everything, stop everything (the default)",
-    "bootstrap": "make database and configuration ready for MAAS (supervisord runs this)",
-    "listen": "start, probe and heal the services (supervisord runs this)",
-    "postgresql": "run the embedded database (supervisord runs this)",
-    "tls": "hand the certificate for port 5443 to MAAS (supervisord runs this)",
-    "status": "show how every service is; exit 0 when the container is healthy or degraded",
-    "why": "explain the state of one service, or of the container, and how it ended before",
-    "systemctl": "ask for services in systemd's words (the image's systemctl is this)",
-    "journalctl": "show what services printed (the image's journalctl is this)",
-    "backup": "save the database to a file in /var/lib/maas/backups",
-    "restore": "make the database what it was when a backup was made; stops and starts what uses it",
-    "settings": "list the environment variables that can be set",
-}
+    from .settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit code. (early.py is where the command begins.)"""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments and arguments[0] not in (*VERBS, "-h", "--help", "--version"):
-        return _run_as_is(arguments)
+    arguments = (sys.argv[1:] if argv is None else list(argv)) or ["run"]
     where = Paths(Path(os.environ.get("MAAS_INIT_ROOT", "/")))
     try:
+        # These must be quick: imports are made where they are used, and nothing is parsed that nobody gave.
+        quick = {"run": _run, "listen": _listen}
+        if len(arguments) == 1 and arguments[0] in quick:
+            return quick[arguments[0]](where)
+        from . import verbs
+
+        verb, *rest = arguments
+        if verb not in (*verbs.VERBS, "-h", "--help", "--version"):
+            return _run_as_is(arguments)
         # Their options are systemd's.
-        if arguments[:1] == ["systemctl"]:
+        if verb == "systemctl":
             from . import systemctl
 
-            return _quietly(systemctl.main, arguments[1:], where)
-        if arguments[:1] == ["journalctl"]:
+            return _quietly(lambda: systemctl.main(rest, where))
+        if verb == "journalctl":
             from . import journalctl
 
-            return _quietly(journalctl.main, arguments[1:], where)
-        if arguments in ([], ["run"], ["listen"]):
-            # These must be quick; what reads options takes as long to load as they do.
-            return _be((arguments or ["run"])[0], where)
-        return _do(_parser().parse_args(arguments), where)
+            return _quietly(lambda: journalctl.main(rest, where))
+        chosen = verbs.parser().parse_args(arguments)
+        return _quietly(lambda: DO[verb](chosen, where)) if verb in FOR_PEOPLE else DO[verb](chosen, where)
     except MaasInitError as error:
         print(f"maas-init: {error}", file=sys.stderr, flush=True)
         return error.exit_code
 
 
-def _quietly(command: Callable[[Sequence[str], Paths], int], arguments: Sequence[str], where: Paths) -> int:
+def _quietly(command: Callable[[], int]) -> int:
     """Return the command's exit code; Ctrl-C, and a reader that has seen enough, end it without a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # ● is not in every character set
     try:
-        code = command(arguments, where)
+        code = command()
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -76,96 +68,167 @@ def _quietly(command: Callable[[Sequence[str], Paths], int], arguments: Sequence
     return code
 
 
-def _be(verb: str, where: Paths) -> int:
-    """Be process 1, or something that supervisord runs."""
-    # Imports are made where they are used: process 1 stays small.
-    service_files = Path(os.environ.get("MAAS_INIT_SERVICES", PROGRAMS / "supervisord.conf.d"))
-    if verb == "run":
-        from .life import live
-
-        return live(os.environ, where, service_files)
-    from .settings import Settings
-
-    settings = Settings.load(where.settings)
-    if verb == "postgresql":
-        from . import postgresql
-
-        postgresql.serve(settings.region(), where)
-    elif verb == "tls":
-        from . import tls
-
-        tls.apply(settings.region(), where)
-    elif verb == "bootstrap":
-        from . import bootstrap
-
-        bootstrap.run(settings, where)
-    else:
-        # asyncio makes do without TLS, and would load it: a good part of the listener's start and size for nothing.
-        sys.modules["ssl"] = None  # type: ignore[assignment]
-        from . import listen
-
-        del sys.modules["ssl"]
-        listen.run(settings, where, service_files)
-    return ExitCode.STOPPED
+def _service_files() -> Path:
+    return Path(os.environ.get("MAAS_INIT_SERVICES", PROGRAMS / "supervisord.conf.d"))
 
 
-def _do(chosen: argparse.Namespace, where: Paths) -> int:
-    """Do what a person asks for."""
-    if chosen.verb == "settings":
-        from . import reference
+def _run(where: Paths) -> int:
+    from .life import live
 
-        print(reference.settings(), end="")
-    elif chosen.verb in ("status", "why"):
-        from . import report
-
-        return report.status(where) if chosen.verb == "status" else report.why(where, chosen.service)
-    elif chosen.verb in ("backup", "restore"):
-        return _back_up_or_restore(chosen, where)
-    else:
-        return _be(chosen.verb, where)
-    return ExitCode.STOPPED
+    return live(os.environ, where, _service_files())
 
 
-def _back_up_or_restore(chosen: argparse.Namespace, where: Paths) -> int:
+# For people.
+
+
+def _status(chosen: argparse.Namespace, where: Paths) -> int:
+    from . import report
+
+    if chosen.json:
+        return report.status_as_json(where)
+    return report.watch(where) if chosen.watch else report.status(where)
+
+
+def _why(chosen: argparse.Namespace, where: Paths) -> int:
+    from . import report
+
+    return report.why(where, chosen.service)
+
+
+def _doctor(chosen: argparse.Namespace, where: Paths) -> int:
+    from . import doctor
+
+    if where.root == Path("/"):
+        doctor.come_as_services_do()
+    patient = doctor.Patient(where, os.environ, _service_files(), may_ask_for_dhcp=chosen.dhcp)
+    return doctor.main(patient, everything=chosen.all, as_json=chosen.json)
+
+
+def _plan(_chosen: argparse.Namespace, where: Paths) -> int:
+    from . import preview
+
+    return preview.main(where, os.environ, _service_files())
+
+
+def _support_bundle(chosen: argparse.Namespace, where: Paths) -> int:
+    from . import doctor, support
+
+    if where.root == Path("/"):
+        doctor.come_as_services_do()
+    return support.main(doctor.Patient(where, os.environ, _service_files()), chosen.file)
+
+
+def _ask_for_services(chosen: argparse.Namespace, where: Paths) -> int:
+    from . import operate
+
+    return operate.main(chosen.verb, chosen.service, where)
+
+
+def _back_up(_chosen: argparse.Namespace, where: Paths) -> int:
+    from . import restore
+
+    _become_maas(where)
+    return restore.back_up(_given(where).region(), where)
+
+
+def _restore(chosen: argparse.Namespace, where: Paths) -> int:
     from dataclasses import replace
 
-    from . import privileges, restore
-    from .settings import Settings
+    from . import restore
+
+    _become_maas(where)
+    if chosen.list or not chosen.backup:
+        return restore.listing(where)
+    settings = _given(where).region()
+    return restore.restore(replace(settings, backup="off") if chosen.no_backup else settings, where, chosen.backup)
+
+
+def _become_maas(where: Paths) -> None:
+    from . import privileges
 
     if where.root == Path("/"):
         privileges.leave_root()
-    if chosen.verb == "restore" and (chosen.list or not chosen.backup):
-        return restore.listing(where)
-    # In a container that is made for this only, nobody has written them.
-    given = Settings.load(where.settings) if where.settings.exists() else Settings.from_environ(os.environ)
-    settings = given.region()
-    if chosen.verb == "backup":
-        return restore.back_up(settings, where)
-    if chosen.no_backup:
-        settings = replace(settings, backup="off")
-    return restore.restore(settings, where, chosen.backup)
 
 
-def _parser() -> argparse.ArgumentParser:
-    import argparse
+def _given(where: Paths) -> Settings:
+    """Return the settings of this container; in one that was made for a single command, nobody has written them."""
+    from .settings import Settings
 
-    from . import __version__
+    return Settings.load(where.settings) if where.settings.exists() else Settings.from_environ(os.environ)
 
-    parser = argparse.ArgumentParser(
-        prog="maas-init",
-        description="Runs Canonical MAAS in one unprivileged container. Any other command is run as it is.",
-    )
-    parser.add_argument("--version", action="version", version=f"maas-init {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, meaning in VERBS.items():
-        verb = verbs.add_parser(name, help=meaning, description=meaning)
-        if name == "why":
-            verb.add_argument("service", help="its name in `maas-init status`, or container")
-        elif name == "restore":
-            verb.add_argument("backup", nargs="?", help="its name or path, or: latest")
-            verb.add_argument("--list", action="store_true", help="only show which backups there are")
-            verb.add_argument("--no-backup", action="store_true", help="do not save first what is there now")
-    return parser
+
+def _settings(_chosen: argparse.Namespace, _where: Paths) -> int:
+    from . import reference
+
+    print(reference.settings(), end="")
+    return ExitCode.STOPPED
+
+
+def _completion(chosen: argparse.Namespace, _where: Paths) -> int:
+    from . import completion
+
+    print(completion.script(chosen.shell, _service_files()), end="")
+    return ExitCode.STOPPED
+
+
+# For supervisord.
+
+
+def _bootstrap(_chosen: argparse.Namespace, where: Paths) -> int:
+    from . import bootstrap
+    from .settings import Settings
+
+    bootstrap.run(Settings.load(where.settings), where)
+    return ExitCode.STOPPED
+
+
+def _listen(where: Paths) -> int:
+    # asyncio makes do without TLS, and would load it: a good part of the listener's start and size for nothing.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    from . import listen
+    from .settings import Settings
+
+    del sys.modules["ssl"]
+    listen.run(Settings.load(where.settings), where, _service_files())
+    return ExitCode.STOPPED
+
+
+def _postgresql(_chosen: argparse.Namespace, where: Paths) -> int:
+    from . import postgresql
+    from .settings import Settings
+
+    postgresql.serve(Settings.load(where.settings).region(), where)
+    return ExitCode.STOPPED
+
+
+def _tls(_chosen: argparse.Namespace, where: Paths) -> int:
+    from . import tls
+    from .settings import Settings
+
+    tls.apply(Settings.load(where.settings).region(), where)
+    return ExitCode.STOPPED
+
+
+FOR_PEOPLE: dict[str, Callable[[argparse.Namespace, Paths], int]] = {
+    "status": _status,
+    "why": _why,
+    "doctor": _doctor,
+    "plan": _plan,
+    "support-bundle": _support_bundle,
+    **dict.fromkeys(("start", "stop", "restart"), _ask_for_services),
+    "settings": _settings,
+    "completion": _completion,
+}
+DO = {
+    **FOR_PEOPLE,
+    "run": lambda _chosen, where: _run(where),
+    "backup": _back_up,
+    "restore": _restore,
+    "bootstrap": _bootstrap,
+    "listen": lambda _chosen, where: _listen(where),
+    "postgresql": _postgresql,
+    "tls": _tls,
+}
 
 
 def _run_as_is(argv: list[str]) -> int:

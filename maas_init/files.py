@@ -57,6 +57,11 @@ def try_to_write(directory: Path) -> None:
     probe.unlink()
 
 
+def as_json(value: Any) -> str:
+    """Return `value` as JSON that people can read, too."""
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
 def write_json(path: Path, value: Any, *, mode: int = 0o644, sync: bool = True) -> bool:
     """Write `value` as JSON, whole, for another process to read."""
     return write(path, json.dumps(value, ensure_ascii=False) + "\n", mode=mode, sync=sync)

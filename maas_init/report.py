@@ -7,10 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import files, lastwords, loglines
+from . import files, lastwords, loglines, operate
 from .errors import ExitCode, MaasInitError
 from .paths import Paths
 from .services import CAPABILITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WELL = ("healthy", "degraded")
 
@@ -19,13 +23,87 @@ STALE_AFTER = 30.0
 SILENT = "The health listener has said nothing for {:.0f} s; this is what it said last."
 
 
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the status file with --watch."""
+
+
 def status(where: Paths) -> int:
     """Print every service with its level and why; return 0 when the container is healthy or degraded, else 1."""
     found = _read(where)
-    rows = [(name, service["level"], service["because"]) for name, service in found["services"].items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    if sys.stdout.isatty():
+        from . import terminal
+
+        terminal.console().print(_table(found))
+    else:
+        sys.stdout.write(_plain(found))
+    return _code(found)
+
+
+def status_as_json(where: Paths) -> int:
+    """Print the status file; return as `status` does."""
+    found = _read(where)
+    sys.stdout.write(files.as_json(found))
+    return _code(found)
+
+
+def watch(where: Paths) -> int:
+    """Show the status whenever it says something new, until somebody interrupts it."""
+    if not sys.stdout.isatty():
+        return _print_changes(where)
+    from rich.live import Live
+
+    from . import terminal
+
+    with Live(_table(_read(where)), console=terminal.console(), auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(LOOK_EVERY)
+            live.update(_table(_read(where)), refresh=True)
+
+
+def _print_changes(where: Paths) -> int:
+    told = ""
+    while True:
+        text = _plain(_read(where))
+        if text != told:
+            sys.stdout.write(f"\n{text}" if told else text)
+            sys.stdout.flush()
+        told = text
+        time.sleep(LOOK_EVERY)
+
+
+def _rows(found: Any) -> list[tuple[str, str, str]]:
+    return [(name, service["level"], service["because"]) for name, service in found["services"].items()]
+
+
+def _plain(found: Any) -> str:
+    rows = _rows(found)
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {level:<{widths[1]}}  {reason}".rstrip() for name, level, reason in rows]
-    sys.stdout.write("\n".join([f"{found['level']}: {found['summary']}", *lines, ""]))
+    return "\n".join([f"{found['level']}: {found['summary']}", *lines, ""])
+
+
+def _table(found: Any) -> Table:
+    """Return the same for a terminal, which wraps long reasons; with what only fits there: since when, restarts."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from . import terminal, units
+
+    def coloured(level: str) -> Text:
+        return Text(level, style=terminal.COLOURS.get(level, ""))
+
+    title = Text.assemble(coloured(found["level"]), ": ", found["summary"])
+    table = Table("service", "level", "since", "restarts", "why", title=title, title_justify="left", title_style="")
+    table.box = None
+    table.columns[-1].overflow = "fold"
+    for name, service in found["services"].items():
+        since = units.ago(int(found["uptime"] - service["since"])) if service["pid"] else ""
+        again = str(service["restarts"]) if service["restarts"] else ""
+        table.add_row(name, coloured(service["level"]), since, again, Text(service["because"]))
+    return table
+
+
+def _code(found: Any) -> int:
     return ExitCode.STOPPED if found["level"] in WELL else ExitCode.FAILED
 
 
@@ -45,8 +123,7 @@ def why(where: Paths, name: str) -> int:
     elif name == lastwords.CONTAINER:
         told = [f"the container is {found['level']}: {found['summary']}"]
     else:
-        names = ", ".join((lastwords.CONTAINER, *services))
-        raise MaasInitError(f'cannot explain "{name}": there is no such service', hint=names)
+        raise operate.unknown("explain", name, (lastwords.CONTAINER, *services))
     kept = lastwords.of(where, name)
     if kept:
         told += ["", "How it ended before:", *map(lastwords.first_line, kept)]

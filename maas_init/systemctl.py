@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import fnmatch
 import getopt
-import json
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import __version__, report, units
+from . import __version__, asking, report, units
 from .errors import MaasInitError
 from .paths import Paths
 from .units import Unit
@@ -25,11 +23,6 @@ from .units import Unit
 FAILED, NOT_APPLICABLE, NOT_RUNNING, UNKNOWN, NOT_INSTALLED = 1, 3, 3, 4, 5
 """systemd's exit codes, which are those of the Linux Standard Base."""
 
-LISTENER_BACK_WITHIN = 10.0
-"""Seconds in which supervisord brings back a listener that died."""
-ANSWER_WITHIN = 30.0
-"""Seconds; longer than one wait for a change (WAIT)."""
-WAIT = "10s"
 SAME = {
     "condrestart": "try-restart",
     "force-reload": "reload-or-restart",
@@ -197,7 +190,9 @@ def _jobs(verb: str, asked: Asked) -> int:
         if action == "reload":
             codes.append(_reload(unit, asked.socket))
         elif action:
-            status, answer = _ask(asked.socket, "POST", "/v1/services", {"action": action, "services": [unit.name]})
+            status, answer = asking.ask(
+                asked.socket, "POST", "/v1/services", {"action": action, "services": [unit.name]}
+            )
             if status != 202:
                 codes.append(_failed_to(verb, unit, answer))
             elif "--no-block" not in asked.options:
@@ -226,16 +221,12 @@ def _reload(unit: Unit, sock: Path) -> int:
 
 
 def _signal(verb: str, unit: Unit, name: str, sock: Path) -> int:
-    status, answer = _ask(sock, "POST", "/v1/signals", {"signal": name, "services": [unit.name]})
+    status, answer = asking.ask(sock, "POST", "/v1/signals", {"signal": name, "services": [unit.name]})
     return 0 if status == 200 else _failed_to(verb, unit, answer)
 
 
 def _waited_for(unit: Unit, change: str, sock: Path) -> int:
-    status: int = 504
-    answer: Any = {}
-    while status == 504:  # not yet
-        status, answer = _ask(sock, "GET", f"/v1/changes/{change}/wait?timeout={WAIT}")
-    reason = answer["result"].get("err" if status == 200 else "message", "")
+    reason = asking.outcome(sock, change)
     if not reason:
         return 0
     _complain(
@@ -277,38 +268,6 @@ def _without_effect(verb: str, asked: Asked) -> int:
     if "--now" in asked.options and verb != "daemon-reload" and not missing:
         return _jobs("start" if verb == "enable" else "stop", asked)
     return FAILED if missing else 0
-
-
-def _ask(sock: Path, method: str, path: str, payload: object = None) -> tuple[int, Any]:
-    """Send one request to the health listener; return HTTP's status and the answer.
-
-    A listener that is being started again is waited for. What it had not answered is said again, but for signals:
-    nobody knows whether they were sent.
-    """
-    from http.client import HTTPException  # what only tells how things are does without it
-
-    last = time.monotonic() + LISTENER_BACK_WITHIN
-    while True:
-        try:
-            return _ask_once(sock, method, path, payload)
-        except (OSError, HTTPException, ValueError) as error:
-            never_heard = isinstance(error, (BlockingIOError, ConnectionRefusedError, FileNotFoundError))
-            dropped = isinstance(error, ConnectionError) and path != "/v1/signals"
-            if not (never_heard or dropped) or time.monotonic() > last:
-                raise MaasInitError(f"cannot ask the health listener at {sock}: {error}") from error
-        time.sleep(0.05)
-
-
-def _ask_once(sock: Path, method: str, path: str, payload: object) -> tuple[int, Any]:
-    from .unixhttp import UnixConnection
-
-    connection = UnixConnection(sock, timeout=ANSWER_WITHIN)
-    try:
-        connection.request(method, path, body=None if payload is None else json.dumps(payload))
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
 
 
 def _complain(text: str) -> None:

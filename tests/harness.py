@@ -18,7 +18,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, TypeVar
 
+from maas_init import configure, services
 from maas_init.paths import Paths
+from maas_init.settings import Settings
 from maas_init.unixhttp import UnixConnection
 
 T = TypeVar("T")
@@ -58,6 +60,13 @@ while True:
         note("ended")
         sys.exit(0)
 """
+
+
+def configured(where: Paths, environ: Mapping[str, str]) -> None:
+    """Write what a start with these settings writes, from the image's service files."""
+    settings = Settings.from_environ(environ)
+    files = Path(__file__).parent.parent / "supervisord.conf.d"
+    configure.everything(settings, where, environ, services.catalogue(settings, files))
 
 
 def until(assertion: Callable[[], T], within: float = GENEROUS) -> T:

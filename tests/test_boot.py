@@ -49,7 +49,7 @@ def test_what_root_left_becomes_ours_and_the_rest_is_told(volume: Path, capfd: p
     before = mine.stat().st_ino
 
     with as_nobody():
-        foreign = sorted(boot._foreign(volume))
+        foreign = sorted(boot.foreign(volume))
         assert foreign == [readable, private]
         boot._take_over(foreign)
 

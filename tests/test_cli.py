@@ -9,8 +9,8 @@ import pytest
 from harness import MAAS_INIT
 
 from maas_init import __version__, reference
-from maas_init.cli import VERBS
 from maas_init.settings import VARIABLES
+from maas_init.verbs import VERBS
 
 
 def maas_init(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +83,7 @@ def test_verb_for_people_says_that_nothing_is_known_yet(argv: tuple[str, ...], t
 def test_why_asks_for_a_name() -> None:
     done = maas_init("why")
     assert done.returncode == 2
-    assert "service" in done.stderr
+    assert "required: SERVICE" in done.stderr
 
 
 # Anything else is run as it is.

@@ -14,7 +14,19 @@ import maas_init
 
 PACKAGE = Path(maas_init.__file__).parent
 
-FACTS = {"settings", "services", "health", "errors", "paths", "decide", "early", "loglines", "retry", "start_page"}
+FACTS = {
+    "settings",
+    "services",
+    "health",
+    "errors",
+    "paths",
+    "decide",
+    "early",
+    "loglines",
+    "retry",
+    "start_page",
+    "verbs",
+}
 HANDS = {
     "backups",
     "files",
@@ -30,10 +42,13 @@ HANDS = {
     "logs",
     "lastwords",
     "certificate",
+    "terminal",
+    "asking",
 }
 PHASES = {
     *("boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"),
     *("systemctl", "journalctl", "restore", "tls", "units"),
+    *("doctor", "preview", "support", "masking", "operate", "completion"),
 }
 TOP = {"life", "cli", "early"}
 APART = {"plugin", "output", "supervisord", "bridge"}
@@ -142,7 +157,14 @@ def test_process_1_imports_only_the_standard_library() -> None:
     found = set(done.stdout.split())
     assert "maas_init" in found
     assert found - {"maas_init"} <= set(sys.stdlib_module_names)
-    assert not found & {"asyncio", "concurrent", "multiprocessing", "xmlrpc"}
+    assert not found & {"argparse", "asyncio", "concurrent", "multiprocessing", "xmlrpc"}
+
+
+def test_what_draws_on_terminals_is_imported_by_nothing_that_stays() -> None:
+    code = "import sys, maas_init.listen, maas_init.bootstrap, maas_init.report; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "maas_init.report" in done.stdout.split()
+    assert "rich" not in done.stdout.split()
 
 
 def test_plugin_brings_nothing_into_supervisord() -> None:
@@ -160,7 +182,7 @@ def test_plugin_brings_nothing_into_supervisord() -> None:
 
 
 def test_no_library_is_used_that_is_not_declared() -> None:
-    declared = {"supervisor", "psutil", "psycopg", "httpx", "structlog", "h11", "yaml"}
+    declared = {"supervisor", "psutil", "psycopg", "httpx", "structlog", "h11", "yaml", "rich"}
     used = set()
     for file in MODULES.values():
         for node in ast.walk(ast.parse(file.read_text())):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from .. import database, files, log
+from ..configure.file import ConfigFile
 from ..errors import MaasInitError
 from ..paths import Paths
 from ..settings import RegionSettings, Settings
@@ -22,18 +23,22 @@ public address may not lead back inside, and the agent would look there for Temp
 
 def write(work: Work) -> bool:
     """Bring this role's files up to date; return whether one changed. Raises MaasInitError when one is not YAML."""
-    settings, paths = work.settings, work.paths
+    changed = [
+        file.path for file in planned(work.settings, work.paths) if files.write(file.path, file.text, mode=file.mode)
+    ]
+    for path in changed:
+        log.bound(phase="bootstrap").info("configuration.written", path=os.fspath(path))
+    return bool(changed)
+
+
+def planned(settings: Settings, paths: Paths) -> list[ConfigFile]:
+    """Return this role's files as they should be. Raises MaasInitError when one that is there is not YAML."""
     wanted: dict[Path, dict[str, Any]] = {}
     if isinstance(settings, RegionSettings):
         wanted[paths.regiond_conf] = for_region(settings, paths, load(paths.regiond_conf))
     if "rack" in settings.roles:
         wanted[paths.rackd_conf] = for_rack(settings)
-    changed = [
-        path for path, keys in wanted.items() if files.write(path, merged(_read(path), load(path), keys), mode=0o640)
-    ]
-    for path in changed:
-        log.bound(phase="bootstrap").info("configuration.written", path=os.fspath(path))
-    return bool(changed)
+    return [ConfigFile(path, merged(_read(path), load(path), keys), mode=0o640) for path, keys in wanted.items()]
 
 
 def for_region(settings: RegionSettings, paths: Paths, present: Mapping[str, Any]) -> dict[str, Any]:

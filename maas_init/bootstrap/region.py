@@ -13,9 +13,10 @@ import json
 from typing import Any
 
 from .. import files, log
+from ..configure.file import ConfigFile
 from ..database import Connection
 from ..paths import Paths
-from ..settings import RegionSettings
+from ..settings import RegionSettings, Settings
 from . import journal
 from .work import RegionWork, Work, tell
 
@@ -98,6 +99,11 @@ def seed_secret(work: Work) -> bool:
 
     A region writes the same at its start, but a rack controller that starts first would keep an old one.
     """
-    if work.settings.region_secret is None:
-        return False
-    return files.write(work.paths.maas_data / "secret", work.settings.region_secret.reveal(), mode=0o640)
+    return any(files.write(file.path, file.text, mode=file.mode) for file in planned_secret(work.settings, work.paths))
+
+
+def planned_secret(settings: Settings, paths: Paths) -> list[ConfigFile]:
+    """Return that file, when the settings have a secret."""
+    if settings.region_secret is None:
+        return []
+    return [ConfigFile(paths.maas_data / "secret", settings.region_secret.reveal(), mode=0o640)]

@@ -15,17 +15,7 @@ from .file import ConfigFile
 
 def everything(settings: Settings, where: Paths, environ: Mapping[str, str], catalogue: Catalogue) -> list[Path]:
     """Write every file that supervisord and the daemons start from; return those that changed."""
-    # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
-    told = files.write_json(where.settings, values(environ)[0], mode=0o600, sync=False)
-    planned = [
-        supervisord.supervisord_conf(where, catalogue, settings.log_format),
-        *http.files(where, with_region="region" in settings.roles),
-        *ntp.chrony_conf(where),
-        proxy.squid_conf(where),
-        syslog.rsyslog_conf(where),
-        tftp.question(where),
-    ]
-    changed = write(planned)
+    changed = write(planned(settings, where, environ, catalogue))
     if isinstance(settings, RegionSettings) and settings.maas_url.is_local:
         log.warning(
             "maas_url.local",
@@ -33,7 +23,22 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], cat
             reason="no machine but this one can reach it, so none can boot from here",
             remedy="set MAAS_URL to the address of this host as machines see it",
         )
-    return [where.settings, *changed] if told else changed
+    return changed
+
+
+def planned(settings: Settings, where: Paths, environ: Mapping[str, str], catalogue: Catalogue) -> list[ConfigFile]:
+    """Return these files."""
+    # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
+    told = ConfigFile(where.settings, files.as_json(values(environ)[0]), mode=0o600)
+    return [
+        told,
+        supervisord.supervisord_conf(where, catalogue, settings.log_format),
+        *http.files(where, with_region="region" in settings.roles),
+        *ntp.chrony_conf(where),
+        proxy.squid_conf(where),
+        syslog.rsyslog_conf(where),
+        tftp.question(where),
+    ]
 
 
 def write(planned: Iterable[ConfigFile]) -> list[Path]:
