@@ -121,7 +121,7 @@ VERBS = {
         (SOME_SERVICES,),
         more="As supervisorctl stop: it counts as the operator's wish. What MAAS looks after itself (proxy, DNS, NTP,\n"
         "DHCP), its monitor asks for again: switch that off in MAAS. Exit code: 0 all are stopped, 1 one is not.",
-        examples={"stop apiserver temporal-worker": "stop two services"},
+        examples={"stop apiserver": "stop the newer half of MAAS's API"},
     ),
     "restart": Verb(
         "restart services and wait until they run",

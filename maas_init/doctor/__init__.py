@@ -7,6 +7,7 @@ is skipped. A check is a function in one of the modules here; docs/reference/doc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ def main(patient: Patient, *, everything: bool, as_json: bool) -> int:
 
 def examine(patient: Patient) -> Findings:
     """Ask everything: the concerns side by side, because some answers come late or never."""
-    with ThreadPoolExecutor() as pool:
+    with contextlib.closing(patient), ThreadPoolExecutor() as pool:
         return [each for found in pool.map(lambda checks: _ask(checks, patient), CONCERNS.values()) for each in found]
 
 

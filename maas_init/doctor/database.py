@@ -46,13 +46,7 @@ def database_rights(patient: Patient) -> str:
 
 def database_encoding(patient: Patient) -> str | Finding:
     """Can the database hold every character?"""
-    found = str(
-        _only(
-            patient.usable().execute(
-                "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
-            )
-        )[0]
-    )
+    found = patient.usable().info.parameter_status("server_encoding") or "unknown"
     return found if found == "UTF8" else failure(f"it is {found}")
 
 

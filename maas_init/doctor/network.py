@@ -180,7 +180,7 @@ def _holder(pid: int | None) -> str:
 def name_servers(patient: Patient) -> str | Finding:
     """Does a name server of this container answer?"""
     file = patient.where.at("/etc/resolv.conf")
-    servers = re.findall(r"(?m)^\s*nameserver\s+(\S+)", file.read_text())
+    servers = re.findall(r"(?m)^\s*nameserver\s+(\S+)", file.read_text() if file.exists() else "")
     if not servers:
         return warning(f"{file} names none")
     silent = [server for server in servers if not _answers(server)]

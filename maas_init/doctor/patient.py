@@ -80,6 +80,12 @@ class Patient:
             raise NotNow("not yet: it is being made")
         return database.connect(region.database, self.where, within=5.0)
 
+    def close(self) -> None:
+        """End the connection to the database, if there is one."""
+        if "connection" in self.__dict__:
+            self.connection.close()
+            del self.connection
+
     def usable(self) -> Connection:
         """Return the connection for questions that come after `database-reachable`. Raises NotNow without one."""
         try:

@@ -114,12 +114,14 @@ def disk_space(patient: Patient) -> str | Finding:
         return probes.disk_space(probes.Question(check.arguments, check.within))
     except probes.ProbeFailed as failed:
         return failure(str(failed))
+    except OSError as error:
+        return failure(f"{error.filename}: {error.strerror}")
 
 
 def inodes(patient: Patient) -> str | Finding:
     """May more files be made in the volumes?"""
     left = {}
-    for volume in patient.where.volumes:
+    for volume in filter(Path.exists, patient.where.volumes):
         found = os.statvfs(volume)
         if found.f_files:  # some file systems have no limit
             left[volume] = found.f_favail
