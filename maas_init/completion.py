@@ -56,7 +56,7 @@ def _zsh(words: dict[str, list[str]]) -> str:
         [
             "#compdef maas-init",
             "# zsh completion for maas-init, printed by `maas-init completion zsh`",
-            "_maas_init() {",
+            "_maas-init() {",
             "    if (( CURRENT == 2 )); then",
             "        local -a verbs=(",
             *(f"            {_quoted(f'{name}:{VERBS[name].meaning}')}" for name in words),
@@ -69,7 +69,7 @@ def _zsh(words: dict[str, list[str]]) -> str:
             "    *) _files ;;",
             "    esac",
             "}",
-            'if [ "$funcstack[1]" = _maas_init ]; then _maas_init "$@"; else compdef _maas_init maas-init; fi',
+            'if [ "$funcstack[1]" = _maas-init ]; then _maas-init "$@"; else compdef _maas-init maas-init; fi',
             "",
         ]
     )

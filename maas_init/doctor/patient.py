@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from .. import database, files, probes, services
-from ..database import Connection
+from ..database import CannotUse, Connection
 from ..errors import MaasInitError, SettingsError
 from ..paths import Paths
 from ..privileges import Privileges
@@ -69,28 +71,38 @@ class Patient:
         except (OSError, ValueError):
             return Privileges.look()
 
-    @cached_property
+    @property
     def connection(self) -> Connection:
         """A connection to MAAS's database. Raises CannotUse, and NotNow where there is none to ask."""
+        if isinstance(self._attempt, CannotUse):
+            raise self._attempt
+        return self._attempt
+
+    @cached_property
+    def _attempt(self) -> Connection | CannotUse:
+        """What came of the one attempt to connect: another one may take as long."""
         region = self.region()
         if region.database.embedded and not self.running:
             raise NotNow("not running: the database is inside this container")
         first_steps = self.status["services"].get("bootstrap", {"level": "", "failed": 0})
         if region.database.embedded and first_steps["level"] != "ready" and not first_steps["failed"]:
             raise NotNow("not yet: it is being made")
-        return database.connect(region.database, self.where, within=5.0)
+        try:
+            return database.connect(region.database, self.where, within=5.0)
+        except CannotUse as failure:
+            return failure
 
     def close(self) -> None:
         """End the connection to the database, if there is one."""
-        if "connection" in self.__dict__:
-            self.connection.close()
-            del self.connection
+        attempt = self.__dict__.pop("_attempt", None)
+        if isinstance(attempt, psycopg.Connection):
+            attempt.close()
 
     def usable(self) -> Connection:
         """Return the connection for questions that come after `database-reachable`. Raises NotNow without one."""
         try:
             return self.connection
-        except MaasInitError:
+        except CannotUse:
             raise NotNow("the database cannot be reached: see database-reachable") from None
 
     def told(self) -> Settings:

@@ -40,7 +40,8 @@ def before_a_start(
     """Run the doctor in a container of its own."""
     return read(
         docker.docker(
-            *("run", "--rm", "--hostname", "maas", "--network", network),
+            *("run", "--rm", "--hostname", "maas"),
+            *(() if "--network" in options else ("--network", network)),
             *(word for name in CAPABILITIES for word in ("--cap-add", name)),
             *(word for name, value in (SETTINGS | settings).items() for word in ("--env", f"{name}={value}")),
             *options,
