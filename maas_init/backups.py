@@ -228,6 +228,7 @@ def _environment(database: Database, paths: Paths, programs: Path) -> Mapping[st
         "PGPASSWORD": database.password.reveal(),
         "PGAPPNAME": postgres.APPLICATION,
         "PGCONNECT_TIMEOUT": "30",
+        **database.tls_environment(paths),
     }
 
 

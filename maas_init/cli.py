@@ -154,7 +154,7 @@ def _given(where: Paths) -> Settings:
     """Return the settings of this container; in one that was made for a single command, nobody has written them."""
     from .settings import Settings
 
-    return Settings.load(where.settings) if where.settings.exists() else Settings.from_environ(os.environ)
+    return Settings.load(where.settings) if where.settings.exists() else Settings.from_environ(os.environ, where)
 
 
 def _settings(_chosen: argparse.Namespace, _where: Paths) -> int:
@@ -201,6 +201,14 @@ def _postgresql(_chosen: argparse.Namespace, where: Paths) -> int:
     return ExitCode.STOPPED
 
 
+def _temporal(_chosen: argparse.Namespace, where: Paths) -> int:
+    from . import temporal
+    from .settings import Settings
+
+    temporal.configure(Settings.load(where.settings).region().database, where)
+    return ExitCode.STOPPED
+
+
 def _tls(_chosen: argparse.Namespace, where: Paths) -> int:
     from . import tls
     from .settings import Settings
@@ -227,6 +235,7 @@ DO = {
     "bootstrap": _bootstrap,
     "listen": lambda _chosen, where: _listen(where),
     "postgresql": _postgresql,
+    "temporal": _temporal,
     "tls": _tls,
 }
 

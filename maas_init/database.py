@@ -37,6 +37,7 @@ class Cause(enum.Enum):
     TIMEOUT = "it does not answer in time"
     STARTING = "it is starting up or shutting down"
     TOO_MANY_CONNECTIONS = "it has no connection left"
+    TLS = "the two cannot agree on TLS"
     AUTHENTICATION = "it refuses this user or password"
     MISSING_DATABASE = "the database does not exist"
     TOO_OLD = "it is too old for MAAS"
@@ -52,6 +53,8 @@ HINTS = {
     Cause.TIMEOUT: "look for a firewall between the two, and whether the server is overloaded or stopped",
     Cause.STARTING: "raise MAAS_INIT_DATABASE_ATTEMPTS if it needs longer",
     Cause.TOO_MANY_CONNECTIONS: "raise max_connections of the server; one region needs about 100",
+    Cause.TLS: "check POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT: the server's certificate must be signed by that "
+    "authority and, for verify-full, name POSTGRES_HOST",
     Cause.AUTHENTICATION: "check POSTGRES_USER and POSTGRES_PASSWORD, and pg_hba.conf of the server",
     Cause.MISSING_DATABASE: "check POSTGRES_DB, or create it: CREATE DATABASE maasdb OWNER maas ENCODING 'UTF8'",
     Cause.TOO_OLD: f"use PostgreSQL {OLDEST} or newer; 14 or newer is better",
@@ -62,6 +65,11 @@ HINTS = {
 
 # A name may stand for several addresses, and each fails in its own way: what came furthest is listed first and wins.
 WORDS = (
+    (
+        r"server does not support SSL|SSL error|certificate verify failed|server certificate for|root certificate file"
+        r"|certificate .* does not match|certificate file|private key file",
+        Cause.TLS,
+    ),
     (r'database ".*" does not exist', Cause.MISSING_DATABASE),
     (
         r"authentication failed|pg_hba\.conf|no password supplied|role .* (does not exist|is not permitted to log in)",
@@ -114,7 +122,7 @@ def _connect(database: Database, paths: Paths, within: float, credentials: dict[
             tcp_user_timeout=math.ceil(within * 1000),
             application_name=f"{APPLICATION} on {os.uname().nodename}",
             autocommit=True,
-            **credentials,
+            **(credentials | database.tls(paths)),
         )
     except psycopg.OperationalError as error:
         raise failure(database, paths, error) from error

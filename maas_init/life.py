@@ -24,8 +24,8 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     from . import boot, configure, services, stop, watch
     from .settings import Settings
 
-    settings = Settings.from_environ(environ)
-    log.use(settings.log_format)
+    settings = Settings.from_environ(environ, where)
+    log.use(settings.log_format, settings.secrets())
     boot.prepare(where, allowed)
     catalogue = services.catalogue(settings, service_files)
     with boot.explained():
@@ -34,7 +34,7 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     supervisord.begin(handover.more_environment(where, environ, catalogue))
 
     def configure_again() -> list[Path]:
-        again = Settings.from_environ(environ)
+        again = Settings.from_environ(environ, where)
         return configure.everything(again, where, environ, services.catalogue(again, service_files))
 
     end = watch.watch(supervisord.pid, where, configure_again)

@@ -12,22 +12,24 @@ import json
 import os
 import select
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from . import loglines
 from .loglines import Record
+from .masks import Masks
 
 if TYPE_CHECKING:
     import structlog
 
 _form = "console"
+_masks = Masks()
 
 
-def use(form: str) -> None:
-    """Print in this form (one of loglines.FORMATS) from now on."""
-    global _form  # noqa: PLW0603 - one process, one log
-    _form = form
+def use(form: str, secrets: Iterable[str] = ()) -> None:
+    """Print in this form (one of loglines.FORMATS) from now on, and none of these values."""
+    global _form, _masks
+    _form, _masks = form, Masks(secrets)
 
 
 def record(level: str, event: str, facts: Mapping[str, Any]) -> Record:
@@ -46,6 +48,7 @@ def _shown(value: Any) -> str:
 
 def _say(told: Record) -> None:
     """Print now or, when the reader is too slow, never: an init must not wait for anybody's reading."""
+    told = told._replace(message=_masks.hide(told.message))
     text = loglines.render(told, _form).encode("utf-8", "replace")
     poll = select.poll()
     poll.register(sys.stderr, select.POLLOUT)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import quote
 
 from . import files
 from .bootstrap import configuration
-from .bootstrap.work import mask
 from .errors import MaasInitError
+from .masks import HIDDEN, Masks
 from .paths import Paths
 from .settings import VARIABLES, values
-
-MASK = "********"
 
 _KEYS = r"\w*(?:passw(?:or)?d|passphrase|_pass|secret|secret_id|approle_id|api_?key|consumer_key|token|signature)"
 PATTERNS = tuple(
@@ -34,17 +31,16 @@ PATTERNS = tuple(
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Return `text` without these secrets, also as Python, JSON, a shell or a URL write them, and without keys."""
-    known = [secret for secret in secrets if secret]
-    text = "\n".join(mask(text.split("\n"), [*known, *map(quote, known)]))
+    text = Masks(secrets).hide(text)
     for pattern in PATTERNS:
-        text = pattern.sub(lambda found: f"{found['before']}{MASK}{found['after']}", text)
+        text = pattern.sub(lambda found: f"{found['before']}{HIDDEN}{found['after']}", text)
     return text
 
 
 def secrets_here(where: Paths, environ: Mapping[str, str]) -> list[str]:
     """Return the value of every secret that this container was given, has been given before or made itself."""
     before = files.read_json(where.settings)
-    given = (values(environ)[0], before if isinstance(before, dict) else {})
+    given = (values(environ, where)[0], before if isinstance(before, dict) else {})
     found = [
         str(each[variable.name])
         for variable in VARIABLES
@@ -57,5 +53,5 @@ def secrets_here(where: Paths, environ: Mapping[str, str]) -> list[str]:
         conf = {}
     found += [str(conf.get(key) or "") for key in ("database_pass", "vault_approle_id", "vault_secret_id")]
     with contextlib.suppress(OSError, ValueError):
-        found.append((where.maas_data / "secret").read_text(encoding="utf-8").strip())
+        found.append(where.maas_secret.read_text(encoding="utf-8").strip())
     return list(dict.fromkeys(filter(None, found)))

@@ -15,10 +15,11 @@ import time
 from collections import deque
 from typing import Any
 
-from supervisor import dispatchers, loggers
+from supervisor import dispatchers, events, loggers
 
-from . import loglines
+from . import loglines, masks
 from .loglines import Assembler, Record
+from .masks import Masks
 
 AT_ONCE = select.PIPE_BUF
 """Bytes that a pipe takes without making us wait when poll() says that it can be written."""
@@ -36,6 +37,29 @@ LEVELS = {
 
 HARMLESS = "running without any HTTP authentication checking"
 """What supervisord warns of: its socket is for this user alone."""
+
+
+class Hidden:
+    """What no line may show, as two files say: process 1 writes one when the container starts, the region the other."""
+
+    def __init__(self, values: str, shared_secret: str) -> None:
+        self._files = values, shared_secret
+        self._seen: list[int] = []
+        self.masks = Masks()
+        self.look()
+
+    def look(self, _event: object = None) -> None:
+        """Read them anew when one of them has changed."""
+        seen = [_changed_at(file) for file in self._files]
+        if seen != self._seen:
+            self._seen, self.masks = seen, masks.read(*self._files)
+
+
+def _changed_at(file: str) -> int:
+    try:
+        return os.stat(file).st_mtime_ns  # noqa: PTH116 - pathlib is not in supervisord
+    except OSError:
+        return 0
 
 
 class Console:
@@ -105,15 +129,16 @@ class Console:
 class OwnMessages(loggers.Handler):  # type: ignore[misc] # supervisor has no types
     """supervisord's own log, said like everything else."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, hidden: Hidden) -> None:
         loggers.Handler.__init__(self)
         self._console = console
+        self._hidden = hidden
 
     def emit(self, record: Any) -> None:
         message = str(record.asdict()["message"]).rstrip()
         if HARMLESS not in message:
             level = LEVELS.get(record.level, "info")
-            self._console.say(Record(loglines.now(), level, "supervisord", message))
+            self._console.say(Record(loglines.now(), level, "supervisord", self._hidden.masks.hide(message)))
 
     def reopen(self) -> None:
         """Keep the container's log; files are reopened by their own handlers."""
@@ -126,6 +151,7 @@ class Lines(dispatchers.POutputDispatcher):  # type: ignore[misc] # supervisor h
     """One stream of a service: hands whole lines to the service's file and to the container's log."""
 
     console: Console
+    hidden: Hidden
 
     def __init__(self, process: Any, event_type: Any, fd: int) -> None:
         super().__init__(process, event_type, fd)
@@ -149,11 +175,14 @@ class Lines(dispatchers.POutputDispatcher):  # type: ignore[misc] # supervisor h
         super().close()
 
     def _keep(self, records: list[Record]) -> None:
+        text = "".join(map(loglines.render, records))
+        if self.hidden.masks.found_in(text):
+            records = [record._replace(message=self.hidden.masks.hide(record.message)) for record in records]
+            text = "".join(map(loglines.render, records))
         for record in records:
             self.console.say(record)
-        text = "".join(map(loglines.render, records)).encode("utf-8", "replace")
         try:
-            super()._log(text)
+            super()._log(text.encode("utf-8", "replace"))
         except OSError as error:
             self._warn(f"log.not_kept reason={error.strerror!r}")
 
@@ -161,10 +190,13 @@ class Lines(dispatchers.POutputDispatcher):  # type: ignore[misc] # supervisor h
         self.console.say(Record(loglines.now(), "warning", self.process.config.name, message))
 
 
-def take(supervisord: Any, form: str) -> None:
+def take(supervisord: Any, form: str, values: str, shared_secret: str) -> None:
     """Make supervisord speak and its services' lines go through us; it finds our class where it looks for its own."""
     Lines.console = console = Console(1, form)
+    Lines.hidden = hidden = Hidden(values, shared_secret)
+    for moment in (events.ProcessStateEvent, events.Tick5Event):
+        events.subscribe(moment, hidden.look)
     supervisord.options.get_socket_map()[1] = console
-    supervisord.options.logger.handlers.append(OwnMessages(console))
+    supervisord.options.logger.handlers.append(OwnMessages(console, hidden))
     dispatchers.POutputDispatcher = Lines
     atexit.register(console.drain)

@@ -94,6 +94,26 @@ class Paths:
     def listener_pid(self) -> Path:
         return self.run / "listener.pid"
 
+    @property
+    def masks(self) -> Path:
+        """What no line of the log may show, as JSON (0600)."""
+        return self.run / "masks.json"
+
+    @property
+    def postgresql_tls(self) -> Path:
+        """Directory of the certificates and the key for connections to the database."""
+        return self.run / "postgresql-tls"
+
+    @property
+    def temporal_conf_with_tls(self) -> Path:
+        """What temporal-server starts from where the database is reached with TLS."""
+        return self.run / "temporal" / "production.yaml"
+
+    @property
+    def secrets(self) -> Path:
+        """Where Compose and Swarm put secrets, each a file."""
+        return self.at("/run/secrets")
+
     # MAAS's.
 
     @property
@@ -121,6 +141,16 @@ class Paths:
     @property
     def rackd_conf(self) -> Path:
         return self.maas_etc / "rackd.conf"
+
+    @property
+    def maas_secret(self) -> Path:
+        """What region and rack controllers share; the region writes it when it starts."""
+        return self.maas_data / "secret"
+
+    @property
+    def temporal_conf(self) -> Path:
+        """Written by regiond."""
+        return self.maas_data / "temporal" / "production.yaml"
 
     @property
     def journal(self) -> Path:

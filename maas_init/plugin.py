@@ -326,21 +326,23 @@ def operators(supervisord: Any) -> Operators:
     return Operators(supervisord)
 
 
-def make(
-    supervisord: Any, log_format: str = "console", ambient_capabilities: str = "", pass_environment: str = ""
-) -> Listener:
-    """Entry point for supervisord; `log_format` is one of loglines.FORMATS, for the others see `_by_name`."""
+def make(supervisord: Any, log_format: str = "console", **given: str) -> Listener:
+    """Entry point for supervisord.
+
+    `log_format` is one of loglines.FORMATS; what else is `given` are two files (output.Hidden), and what each service
+    may do and see (`_by_name`).
+    """
     CAPABILITIES.clear()
-    CAPABILITIES.update(_by_name(ambient_capabilities))
+    CAPABILITIES.update(_by_name(given.get("ambient_capabilities", "")))
     ENVIRONMENT.clear()
-    ENVIRONMENT.update(_by_name(pass_environment))
+    ENVIRONMENT.update(_by_name(given.get("pass_environment", "")))
     confine.forbid_new_privileges()
     confine.keep_capabilities(_all(CAPABILITIES))
     _confine_children()
     Wakeup(supervisord)
     _let_children_hear_signals()
     _remember_endings()
-    output.take(supervisord, log_format)
+    output.take(supervisord, log_format, given.get("masks", ""), given.get("shared_secret", ""))
     signal.signal(signal.SIGALRM, lambda *_: None)  # it only wakes
     for ended in (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent, events.ProcessStateBackoffEvent):
         events.subscribe(ended, _end_what_is_left)

@@ -1,8 +1,8 @@
 """What the operator may set: the environment, parsed once into one frozen object that cannot lie.
 
-Each variable may also be given as `<NAME>_FILE`, the path of a file that holds the value (Docker and Kubernetes
-secrets); one newline at the end of the file is not part of the value. An empty variable counts as not set, because
-that is what Compose makes of `${NAME:-}`.
+Each variable may also be given as `<NAME>_FILE`, the path of a file that holds the value, or lie as a file of its
+name, in lower case, in /run/secrets, where Compose and Swarm put secrets; one newline at the end of the file is not
+part of the value. An empty variable counts as not set, because that is what Compose makes of `${NAME:-}`.
 
 docs/reference/settings.md is generated from VARIABLES (`maas-init settings`).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,15 @@ from urllib.parse import urlsplit
 
 from .errors import SettingsError
 from .loglines import FORMATS
+from .paths import Paths
 
 EMBEDDED = "embedded"
 SUPERUSER = "postgres"
 """Of the embedded server only, which lets in the user that runs it without a password (see postgresql.py)."""
 LONGEST_SECRET = 1024
+CONTAINER = Paths()
+LARGEST_FILE = 1 << 20
+"""Bytes of a file that holds a value: a bundle of all the world's root certificates is a quarter of it."""
 
 
 class Secret:
@@ -192,6 +197,29 @@ def _forwarders(text: str) -> tuple[str, ...]:
     return checked
 
 
+WITHOUT_TLS = ("disable", "allow", "prefer")
+WITH_TLS = ("require", "verify-ca", "verify-full")
+VERIFIED = ("verify-ca", "verify-full")
+
+
+def _sslmode(text: str) -> str:
+    if text not in (*WITHOUT_TLS, *WITH_TLS):
+        raise ValueError("is not a mode that PostgreSQL knows")
+    return text
+
+
+def _certificates(text: str) -> str:
+    if not re.search(r"^-----BEGIN (TRUSTED )?CERTIFICATE-----$.*^-----END ", text, re.MULTILINE | re.DOTALL):
+        raise ValueError("holds no certificate in PEM form")
+    return text.rstrip("\n") + "\n"
+
+
+def _private_key(text: str) -> Secret:
+    if not re.search(r"^-----BEGIN ((RSA|EC) )?PRIVATE KEY-----$.*^-----END ", text, re.MULTILINE | re.DOTALL):
+        raise ValueError("is not a private key in PEM form without a passphrase")
+    return Secret(text.rstrip("\n") + "\n")
+
+
 BACKUP = ("auto", "required", "off")
 
 
@@ -284,6 +312,32 @@ VARIABLES = (
         "The owner's password.",
         f'one line of printable characters, at most {LONGEST_SECRET}, without " and \\',
         required=WITH_REGION,
+        secret=True,
+    ),
+    Variable(
+        "POSTGRES_SSLMODE",
+        _sslmode,
+        "Whether connections to PostgreSQL are encrypted, and the server's certificate checked. Unset, MAAS's own "
+        "are as `prefer`, and Temporal's as `disable`.",
+        " or ".join((*WITHOUT_TLS, *WITH_TLS)),
+    ),
+    Variable(
+        "POSTGRES_SSLROOTCERT",
+        _certificates,
+        "The certificates of the authorities that may vouch for the server.",
+        "PEM text, best from a file: POSTGRES_SSLROOTCERT_FILE=/run/secrets/ca.crt",
+    ),
+    Variable(
+        "POSTGRES_SSLCERT",
+        _certificates,
+        "The certificate that MAAS shows to the server, where that asks for one.",
+        "PEM text, best from a file: POSTGRES_SSLCERT_FILE=/run/secrets/client.crt",
+    ),
+    Variable(
+        "POSTGRES_SSLKEY",
+        _private_key,
+        "Its key.",
+        "PEM text, best from a file: POSTGRES_SSLKEY_FILE=/run/secrets/client.key",
         secret=True,
     ),
     Variable(
@@ -405,11 +459,31 @@ class Database:
     name: str
     user: str
     password: Secret
+    sslmode: str = ""
+    """Empty where nothing was said."""
+    sslrootcert: str = ""
+    sslcert: str = ""
+    sslkey: Secret | None = None
 
     @property
     def embedded(self) -> bool:
         """Whether the database runs inside this container."""
         return self.host == EMBEDDED
+
+    def tls_files(self, where: Paths) -> dict[str, tuple[Path, str]]:
+        """Return where each certificate and key lies for those who connect, by libpq's name, and what it holds."""
+        key = self.sslkey.reveal() if self.sslkey else ""
+        held = {"sslrootcert": self.sslrootcert, "sslcert": self.sslcert, "sslkey": key}
+        return {name: (where.postgresql_tls / f"{name}.pem", text) for name, text in held.items() if text}
+
+    def tls(self, where: Paths) -> dict[str, str]:
+        """Return what was said about TLS in libpq's words."""
+        mode = {"sslmode": self.sslmode} if self.sslmode else {}
+        return mode | {name: os.fspath(path) for name, (path, _) in self.tls_files(where).items()}
+
+    def tls_environment(self, where: Paths) -> dict[str, str]:
+        """Return the same as environment variables: all that regiond, the API server and pg_dump listen to."""
+        return {f"PG{name.upper()}": value for name, value in self.tls(where).items()}
 
 
 @dataclass(frozen=True)
@@ -436,6 +510,10 @@ class Settings:
         """The parts of MAAS that run here: region, rack or both."""
         return frozenset(self.role.split("+"))
 
+    def secrets(self) -> list[str]:
+        """Return every value that is nobody's business."""
+        return [self.region_secret.reveal()] if self.region_secret else []
+
     def region(self) -> RegionSettings:
         """Return what the region is told. Raises SettingsError when there is none in this container."""
         if isinstance(self, RegionSettings):
@@ -446,13 +524,13 @@ class Settings:
         )
 
     @staticmethod
-    def from_environ(environ: Mapping[str, str]) -> Settings:
-        """Parse `environ`.
+    def from_environ(environ: Mapping[str, str], where: Paths = CONTAINER) -> Settings:
+        """Parse `environ`, and the secrets that lie in files.
 
         Raises SettingsError that names every problem, with the shape of what was found (never a secret's value),
         what is wanted and what to do.
         """
-        found, problems = values(environ)
+        found, problems = values(environ, where)
         return Settings.from_values(found, problems)
 
     @staticmethod
@@ -478,6 +556,7 @@ class Settings:
             problems.append(Problem("MAAS_TLS_KEY_FILE", "is not set, and MAAS_TLS_CERT_FILE is", "both or neither"))
         if parsed.get("MAAS_TLS_KEY_FILE") and not parsed.get("MAAS_TLS_CERT_FILE"):
             problems.append(Problem("MAAS_TLS_CERT_FILE", "is not set, and MAAS_TLS_KEY_FILE is", "both or neither"))
+        problems += _tls_problems(parsed)
         if problems:
             raise SettingsError(_told(problems))
         common = {
@@ -497,6 +576,10 @@ class Settings:
                 name=parsed["POSTGRES_DB"],
                 user=parsed["POSTGRES_USER"],
                 password=parsed["POSTGRES_PASSWORD"],
+                sslmode=parsed["POSTGRES_SSLMODE"] or "",
+                sslrootcert=parsed["POSTGRES_SSLROOTCERT"] or "",
+                sslcert=parsed["POSTGRES_SSLCERT"] or "",
+                sslkey=parsed["POSTGRES_SSLKEY"],
             ),
             maas_url=parsed["MAAS_URL"],
             tls=Tls(parsed["MAAS_TLS_CERT_FILE"], parsed["MAAS_TLS_KEY_FILE"], parsed["MAAS_TLS_CACERT_FILE"])
@@ -548,24 +631,32 @@ class RegionSettings(Settings):
     migration_timeout: float
     backup: str
 
+    def secrets(self) -> list[str]:
+        own = (self.database.password, self.admin_password, self.database.sslkey)
+        return [*super().secrets(), *(secret.reveal() for secret in own if secret)]
 
-def values(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
-    """Return the text of every variable that is set, reading `<NAME>_FILE` files, and what is wrong with those."""
+
+def values(environ: Mapping[str, str], where: Paths = CONTAINER) -> tuple[dict[str, str], list[Problem]]:
+    """Return the text of every variable that is set, and what is wrong with the files some of them are in.
+
+    What the environment says comes before what lies in /run/secrets.
+    """
     found = {}
     problems = []
     for variable in VARIABLES:
         name, file = variable.name, environ.get(f"{variable.name}_FILE", "")
+        secret = where.secrets / name.lower()
         if environ.get(name) and file:
             problems.append(Problem(name, f"and {name}_FILE are both set", "one of them"))
         elif environ.get(name):
             found[name] = environ[name]
-        elif file:
+        elif file or os.path.lexists(secret):
             try:
-                found[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+                found[name] = _content(file or secret)
             except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-                what = f"cannot be read from {_quoted(file)}: {reason}"
-                problems.append(Problem(f"{name}_FILE", what, "the path of a readable file"))
+                reason = getattr(error, "strerror", None) or str(error)
+                what = f"cannot be read from {_quoted(file or str(secret))}: {reason}"
+                problems.append(Problem(f"{name}_FILE" if file else name, what, "the path of a readable file"))
     return found, problems
 
 
@@ -577,6 +668,40 @@ def service_environment(settings: Settings) -> dict[str, str]:
         "MAAS_ROLE": settings.role,
         "MAAS_TLS": "yes" if region and region.tls else "no",
     }
+
+
+def _content(file: str | Path) -> str:
+    """Return what a file holds, without the newline that editors and `echo` put at its end."""
+    with open(file, "rb") as stream:
+        content = stream.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
+    try:
+        return content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+
+
+def _tls_problems(parsed: Mapping[str, Any]) -> list[Problem]:
+    """Return what does not go together about TLS to the database."""
+    mode, host = parsed.get("POSTGRES_SSLMODE") or "", parsed.get("POSTGRES_HOST") or ""
+    found = []
+    if mode in WITH_TLS and (host == EMBEDDED or host.startswith("/")):
+        what = f"is {mode}, and a database on a Unix socket knows no TLS"
+        found.append(Problem("POSTGRES_SSLMODE", what, "none, or the POSTGRES_HOST of a server"))
+    if mode in VERIFIED and "POSTGRES_SSLROOTCERT" in parsed and not parsed["POSTGRES_SSLROOTCERT"]:
+        what = f"is not set, and POSTGRES_SSLMODE is {mode}"
+        found.append(Problem("POSTGRES_SSLROOTCERT", what, "the authority's certificate: POSTGRES_SSLROOTCERT_FILE"))
+    if mode not in WITH_TLS and "POSTGRES_SSLMODE" in parsed:
+        for name in ("POSTGRES_SSLROOTCERT", "POSTGRES_SSLCERT"):
+            if parsed.get(name):
+                what = f"is set, and POSTGRES_SSLMODE is {mode or 'not set'}, which may do without it"
+                found.append(Problem(name, what, "POSTGRES_SSLMODE=verify-full with it"))
+    if "POSTGRES_SSLCERT" in parsed and "POSTGRES_SSLKEY" in parsed:
+        for name, other in (("POSTGRES_SSLKEY", "POSTGRES_SSLCERT"), ("POSTGRES_SSLCERT", "POSTGRES_SSLKEY")):
+            if parsed[other] and not parsed[name]:
+                found.append(Problem(name, f"is not set, and {other} is", "both or neither"))
+    return found
 
 
 def _told(problems: Sequence[Problem]) -> str:

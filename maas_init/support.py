@@ -18,6 +18,7 @@ import psutil
 from . import __version__, commands, doctor, files, lastwords, masking
 from .doctor import Patient
 from .errors import ExitCode, MaasInitError
+from .masks import HIDDEN
 from .settings import VARIABLES
 
 LARGEST = 1 << 20
@@ -141,7 +142,7 @@ def _environment(patient: Patient) -> str:
         for name in (variable.name, f"{variable.name}_FILE"):
             if patient.environ.get(name):
                 secret = variable.secret and name == variable.name
-                lines.append(f"{name}={masking.MASK if secret else patient.environ[name]}\n")
+                lines.append(f"{name}={HIDDEN if secret else patient.environ[name]}\n")
     return "".join(lines)
 
 

@@ -163,6 +163,9 @@ VERBS = {
     "bootstrap": Verb("make database and configuration ready for MAAS (supervisord runs this)", internal=True),
     "listen": Verb("start, probe and heal the services (supervisord runs this)", internal=True),
     "postgresql": Verb("run the embedded database (supervisord runs this)", internal=True),
+    "temporal": Verb(
+        "lay Temporal's configuration where the database is reached with TLS (supervisord runs this)", internal=True
+    ),
     "tls": Verb("hand the certificate for port 5443 to MAAS (supervisord runs this)", internal=True),
 }
 

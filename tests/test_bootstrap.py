@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from maas_init import bootstrap, database
 from maas_init.bootstrap import configuration, journal, reach, region, schema
-from maas_init.bootstrap.work import mask
 from maas_init.database import CannotUse, Cause
 from maas_init.errors import CommandFailed, ExitCode, MaasInitError
 from maas_init.paths import Paths
@@ -115,16 +114,6 @@ def test_the_package_version_is_read_from_dpkg(tmp_path: Path) -> None:
     )
     assert schema.package_version(status) == "1:3.5.13-0"
     assert schema.package_version(tmp_path / "nothing") == "unknown"
-
-
-def test_every_form_of_a_secret_is_masked() -> None:
-    secret = "a'b\"c\\ü"
-    told = [secret, repr({"p": secret}), ascii(secret), json.dumps(secret), "nothing"]
-    for line in mask(told, [secret, ""])[:-1]:
-        assert "********" in line
-        assert "b\\" not in line
-        assert "b" not in line
-    assert mask(told, [])[0] == secret
 
 
 def test_no_forwarders_are_an_empty_setting() -> None:

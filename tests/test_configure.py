@@ -151,7 +151,7 @@ def test_supervisord_accepts_its_configuration_with_all_our_services(root: Path)
         (root / file.name).write_text(file.read_text().replace("/var/log/maas/", f"{root}/"))
     settings = Settings.from_environ(REQUIRED)
     catalogue = services.catalogue(settings, root)
-    conf = supervisord.supervisord_conf(where, catalogue, "console")
+    conf = supervisord.supervisord_conf(where, catalogue, settings)
     conf.path.write_text(conf.text)
     options = ServerOptions()
     options.configfile = str(conf.path)
@@ -169,7 +169,9 @@ def test_our_part_is_told_what_each_service_is_given() -> None:
         Service("three"),
     )
     parser = configparser.RawConfigParser()
-    parser.read_string(supervisord.supervisord_conf(Paths(), Catalogue(given, ()), "json").text)
+    parser.read_string(
+        supervisord.supervisord_conf(Paths(), Catalogue(given, ()), Settings.from_environ(REQUIRED)).text
+    )
     told = parser["rpcinterface:maas_init"]
     assert told["ambient_capabilities"].split() == [
         *("one:net_raw", "two:net_bind_service,net_raw", "health:net_bind_service,net_raw")
@@ -178,8 +180,9 @@ def test_our_part_is_told_what_each_service_is_given() -> None:
 
 
 def test_supervisord_is_reached_only_through_a_socket_of_this_user() -> None:
+    settings = Settings.from_environ(REQUIRED | {"MAAS_INIT_LOG_FORMAT": "json"})
     parser = configparser.RawConfigParser()
-    parser.read_string(supervisord.supervisord_conf(Paths(), Catalogue((), ()), "json").text)
+    parser.read_string(supervisord.supervisord_conf(Paths(), Catalogue((), ()), settings).text)
     assert parser["unix_http_server"]["chmod"] == "0700"
     assert "inet_http_server" not in parser
     assert parser["rpcinterface:maas_init"]["log_format"] == "json"
@@ -232,8 +235,31 @@ def test_settings_from_files_are_written_as_values(root: Path) -> None:
 def test_no_other_file_holds_a_secret(root: Path) -> None:
     everything(root, POSTGRES_PASSWORD="one-secret", MAAS_ADMIN_PASSWORD="other-secret", MAAS_REGION_SECRET="ab" * 16)
     for path, (_, text) in snapshot(root).items():
-        if path != Paths(root).settings:
+        if path not in (Paths(root).settings, Paths(root).masks):
             assert not [secret for secret in ("one-secret", "other-secret", "ab" * 16) if secret in text], path
+
+
+def test_what_the_log_must_not_show_is_for_this_user_only(root: Path) -> None:
+    everything(root, POSTGRES_PASSWORD="one-secret", MAAS_ADMIN_PASSWORD="other-secret", MAAS_REGION_SECRET="AB" * 16)
+    file = Paths(root).masks
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert set(json.loads(file.read_text())) == {"one-secret", "other-secret", "ab" * 16}
+
+
+def test_certificates_for_the_database_are_files_that_libpq_takes(root: Path) -> None:
+    certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+    tls = {"POSTGRES_SSLROOTCERT": certificate, "POSTGRES_SSLCERT": certificate, "POSTGRES_SSLKEY": key}
+    everything(root, POSTGRES_HOST="db", POSTGRES_SSLMODE="verify-full", **tls)
+    directory = Paths(root).postgresql_tls
+    assert {file.name: file.read_text() for file in directory.iterdir()} == {
+        "sslrootcert.pem": certificate,
+        "sslcert.pem": certificate,
+        "sslkey.pem": key,
+    }
+    assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o600}
+    conf = Paths(root).supervisord_conf.read_text()
+    assert f'environment = PGSSLMODE="verify-full",PGSSLROOTCERT="{directory}/sslrootcert.pem",' in conf
 
 
 def test_bad_service_file_is_refused_before_anything_is_written(root: Path) -> None:

@@ -25,6 +25,7 @@ FACTS = {
     "loglines",
     "retry",
     "start_page",
+    "masks",
     "verbs",
 }
 HANDS = {
@@ -47,7 +48,7 @@ HANDS = {
 }
 PHASES = {
     *("boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"),
-    *("systemctl", "journalctl", "restore", "tls", "units"),
+    *("systemctl", "journalctl", "restore", "temporal", "tls", "units"),
     *("doctor", "preview", "support", "masking", "operate", "completion"),
 }
 TOP = {"life", "cli", "early"}
@@ -61,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(TOP, FACTS | HANDS | PHASES | TOP),
     "plugin": {"confine", "output", "retry"},
     "supervisord": {"plugin"},
-    "output": {"loglines"},
+    "output": {"loglines", "masks"},
 }
 
 
@@ -177,7 +178,7 @@ def test_plugin_brings_nothing_into_supervisord() -> None:
     assert packages == {
         "atexit",
         "maas_init",
-        *(f"maas_init.{name}" for name in ("plugin", "confine", "output", "loglines", "retry")),
+        *(f"maas_init.{name}" for name in ("plugin", "confine", "output", "loglines", "masks", "retry")),
     }
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -367,3 +368,40 @@ def group_of(pid: int) -> int:
         return os.getpgid(pid)
     except ProcessLookupError:
         return 0
+
+
+# Secrets.
+
+
+def test_no_secret_is_kept_however_it_is_printed(tmp_path: Path) -> None:
+    """Also one that is cut by the pipe, and one that nobody knew when supervisord began."""
+    masks, shared, log = tmp_path / "masks.json", tmp_path / "secret", tmp_path / "speaker.log"
+    masks.write_text('["p@ss word"]')
+    speaker = tmp_path / "speaker"
+    speaker.write_text(
+        dedent(
+            """\
+            import pathlib, sys, time
+            say = lambda text: print(text, end="", flush=True)
+            say("plain p@ss word.\\n")
+            say("postgresql://maas:p%40ss%20word@db/maasdb\\n")
+            say("half p@ss"); time.sleep(0.05); say(" word, whole\\n")
+            say("Traceback (most recent call last):\\n  password='p@ss word'\\nValueError: p@ss word\\n")
+            pathlib.Path(sys.argv[1]).write_text("ab" * 16)
+            while True:
+                say("shared " + "ab" * 16 + "\\n"); time.sleep(0.1)
+            """
+        )
+    )
+    plugin = PLUGIN + f"masks = {masks}\nshared_secret = {shared}\n"
+    programs = f"[program:speaker]\ncommand = {sys.executable} {speaker} {shared}\nstdout_logfile = {log}\n"
+    daemon = Supervisord(programs, plugin)
+    try:
+        until(lambda: log.exists() and "shared ********" in log.read_text())
+        text = log.read_text()
+    finally:
+        daemon.close()
+    assert "p@ss" not in text
+    assert "p%40ss" not in text
+    for line in ("plain ********.", "postgresql://maas:********@db", "half ********, whole", "ValueError: ********"):
+        assert line in text

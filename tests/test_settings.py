@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maas_init.errors import ExitCode, SettingsError
+from maas_init.paths import Paths
 from maas_init.settings import LONGEST_SECRET, VARIABLES, RegionSettings, Secret, Settings, Tls, values
 
 PASSWORD = "a password nobody may see"
@@ -200,6 +202,10 @@ MALFORMED = {
     **{name: ["relative/path", "/", "/a\nb", "~/key"] for name in NAMES if name.startswith("MAAS_TLS_")},
     "MAAS_INIT_MIGRATION_TIMEOUT": ["-1", "soon", "1e9"],
     "MAAS_INIT_BACKUP": ["on", "never", "AUTO", "auto off"],
+    "POSTGRES_SSLMODE": ["yes", "VERIFY-FULL", "verify", "require\n"],
+    "POSTGRES_SSLROOTCERT": ["/run/secrets/ca.crt", "-----BEGIN CERTIFICATE-----\n"],
+    "POSTGRES_SSLCERT": ["/run/secrets/client.crt", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"],
+    "POSTGRES_SSLKEY": ["/run/secrets/client.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END x"],
     "MAAS_INIT_LOG_FORMAT": ["JSON", "text", "console json", "json\n"],
     "MAAS_INIT_DATABASE_INTERVAL": ["-1", "soon", "1e9", "nan", "inf", "1,5", "2\n"],
 }
@@ -270,7 +276,7 @@ def test_certificate_and_key_go_together() -> None:
     assert "MAAS_TLS_CERT_FILE is not set" in problem(MAAS_TLS_KEY_FILE=key)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("MAAS_TLS_")])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("MAAS_TLS_", "POSTGRES_SSL"))])
 def test_value_may_lie_in_a_file(name: str, tmp_path: Path) -> None:
     example = next(v.default for v in VARIABLES if v.name == name) or (REQUIRED | RACK)[name]
     file = tmp_path / "value"
@@ -333,6 +339,102 @@ def test_name_of_a_file_cannot_break_the_message(tmp_path: Path) -> None:
 
 def test_impossible_name_of_a_file_is_told() -> None:
     problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE="/" + "a" * 10_000)
+
+
+# /run/secrets.
+
+
+def with_secrets(root: Path, environ: Mapping[str, str] = {}, **secrets: str) -> RegionSettings:
+    (root / "run/secrets").mkdir(parents=True)
+    for name, text in secrets.items():
+        (root / "run/secrets" / name).write_bytes(text.encode())
+    required = {name: value for name, value in REQUIRED.items() if name.lower() not in secrets}
+    return Settings.from_environ(required | dict(environ), Paths(root)).region()
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_secret_is_found_by_its_name(tmp_path: Path, end: str) -> None:
+    found = with_secrets(tmp_path, postgres_password=f" {PASSWORD} {end}", maas_admin_email=f"me@example.com{end}")
+    assert found.database.password == Secret(f" {PASSWORD} ")
+    assert found.admin_email == "me@example.com"
+
+
+def test_environment_comes_before_the_file_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("from NAME_FILE\n")
+    found = with_secrets(
+        tmp_path,
+        {"POSTGRES_PASSWORD": "from NAME", "MAAS_ADMIN_PASSWORD_FILE": str(tmp_path / "given")},
+        postgres_password="from the secret",
+        maas_admin_password="from the secret",
+    )
+    assert found.database.password == Secret("from NAME")
+    assert found.admin_password == Secret("from NAME_FILE")
+
+
+def test_empty_secret_counts_as_not_set(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="POSTGRES_PASSWORD is not set"):
+        with_secrets(tmp_path, postgres_password="\n")
+
+
+def test_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run/secrets/postgres_password").mkdir(parents=True)
+    environ = {name: value for name, value in REQUIRED.items() if name != "POSTGRES_PASSWORD"}
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ(environ, Paths(tmp_path))
+    assert 'POSTGRES_PASSWORD cannot be read from "' in str(caught.value)
+    assert "run/secrets/postgres_password" in str(caught.value)
+    assert "Is a directory" in str(caught.value)
+    assert "is not set" not in str(caught.value)
+
+
+def test_file_without_end_is_refused() -> None:
+    assert "it is larger than 1048576 bytes" in problem(POSTGRES_PASSWORD="", POSTGRES_PASSWORD_FILE="/dev/zero")
+
+
+# TLS to the database.
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG\n-----END PRIVATE KEY-----\n"
+
+
+def test_tls_to_the_database_is_told_in_libpq_s_words(tmp_path: Path) -> None:
+    found = settings(
+        POSTGRES_HOST="db",
+        POSTGRES_SSLMODE="verify-full",
+        POSTGRES_SSLROOTCERT=CERTIFICATE,
+        POSTGRES_SSLCERT=CERTIFICATE,
+        POSTGRES_SSLKEY=KEY.rstrip("\n"),
+    )
+    directory = tmp_path / "run/maas-init/postgresql-tls"
+    assert found.database.tls_environment(Paths(tmp_path)) == {
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": str(directory / "sslrootcert.pem"),
+        "PGSSLCERT": str(directory / "sslcert.pem"),
+        "PGSSLKEY": str(directory / "sslkey.pem"),
+    }
+    assert found.database.tls_files(Paths(tmp_path))["sslkey"] == (directory / "sslkey.pem", KEY)
+    assert "MIIEvQ" not in repr(found)
+    assert settings().database.tls_environment(Paths()) == {}
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"POSTGRES_SSLMODE": "verify-full"}, "POSTGRES_SSLROOTCERT is not set, and POSTGRES_SSLMODE is verify-full"),
+        ({"POSTGRES_SSLMODE": "require", "POSTGRES_HOST": "embedded"}, "knows no TLS"),
+        ({"POSTGRES_SSLMODE": "require", "POSTGRES_HOST": "/run/postgresql"}, "knows no TLS"),
+        ({"POSTGRES_SSLROOTCERT": CERTIFICATE}, "is set, and POSTGRES_SSLMODE is not set, which may do without it"),
+        ({"POSTGRES_SSLROOTCERT": CERTIFICATE, "POSTGRES_SSLMODE": "prefer"}, "which may do without it"),
+        ({"POSTGRES_SSLCERT": CERTIFICATE, "POSTGRES_SSLMODE": "require"}, "POSTGRES_SSLKEY is not set"),
+        ({"POSTGRES_SSLKEY": KEY, "POSTGRES_SSLMODE": "require"}, "POSTGRES_SSLCERT is not set"),
+        ({"POSTGRES_SSLMODE": "yes"}, "is not a mode that PostgreSQL knows"),
+        ({"POSTGRES_SSLMODE": "verify-ca", "POSTGRES_SSLROOTCERT": "/run/ca.crt"}, "holds no certificate in PEM form"),
+    ],
+)
+def test_tls_that_does_not_go_together_is_told_once(environ: dict[str, str], told: str) -> None:
+    found = problem(**({"POSTGRES_HOST": "db"} | environ))
+    assert told in found
+    assert "1 setting needs attention" in found
 
 
 # Secrets hide.
@@ -403,7 +505,8 @@ def test_any_text_gives_settings_or_a_settings_error(environ: dict[str, str]) ->
         assert told.replace("\n", "").isprintable()
         for name in SECRET_NAMES:
             text = environ.get(name, "")
-            assert len(text) < 20 or text not in told
+            elsewhere = any(text in other for plain, other in environ.items() if plain != name)
+            assert len(text) < 20 or elsewhere or text not in told
     else:
         for text in (found.database.host, found.database.name, found.maas_url.text, found.admin_email):
             assert text.isascii() and text.isprintable(), "what was accepted can be written into any file"

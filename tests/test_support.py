@@ -13,6 +13,7 @@ import pytest
 from harness import MAAS_INIT, REQUIRED, configured
 
 from maas_init import masking
+from maas_init.masks import HIDDEN
 from maas_init.paths import Paths
 
 OURS = Path(__file__).parent.parent / "supervisord.conf.d"
@@ -85,7 +86,7 @@ def test_what_was_planted_is_there_masked(bundle: dict[str, str]) -> None:
         if name == "/var/lib/maas/secret":
             continue  # it holds nothing else
         inside = "logs/" + name.removeprefix("/var/log/maas/") if "/log/" in name else f"configuration{name}"
-        assert masking.MASK in bundle[inside], name
+        assert HIDDEN in bundle[inside], name
 
 
 def test_it_is_not_written_to_a_terminal_and_a_file_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -114,5 +115,5 @@ def test_masked_json_is_still_json(tmp_path: Path) -> None:
     where = Paths(tmp_path)
     configured(where, SETTINGS)
     shown = json.loads(masking.masked(where.settings.read_text(), []))
-    assert shown["POSTGRES_PASSWORD"] == shown["MAAS_REGION_SECRET"] == masking.MASK
+    assert shown["POSTGRES_PASSWORD"] == shown["MAAS_REGION_SECRET"] == HIDDEN
     assert shown["MAAS_URL"] == REQUIRED["MAAS_URL"]

@@ -106,4 +106,4 @@ def planned_secret(settings: Settings, paths: Paths) -> list[ConfigFile]:
     """Return that file, when the settings have a secret."""
     if settings.region_secret is None:
         return []
-    return [ConfigFile(paths.maas_data / "secret", settings.region_secret.reveal(), mode=0o640)]
+    return [ConfigFile(paths.maas_secret, settings.region_secret.reveal(), mode=0o640)]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import backups, files, log
+from .. import backups, files, log, temporal
 from ..database import Connection
 from ..errors import CommandFailed, DatabaseTooNew, MaasInitError, Stalled
 from ..paths import Paths
@@ -268,6 +268,7 @@ def private_environment(settings: RegionSettings, paths: Paths) -> Iterator[dict
             "MAAS_REGION_CONFIG": os.fspath(conf),
             "PGPASSFILE": os.fspath(password_file),
             "SQL_PASSWORD": password,
+            **temporal.tool_environment(settings.database, paths),
         }
     finally:
         conf.unlink(missing_ok=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from dataclasses import dataclass
 from .. import commands, files
 from ..database import Connection
 from ..errors import CommandFailed
+from ..masks import Masks
 from ..paths import Paths
 from ..settings import RegionSettings, Settings
 
@@ -59,7 +57,7 @@ class Maas:
             # A traceback may show any value. The first line is our own command line, which never holds a secret.
             kind, (first, *rest) = type(failure), str(failure).split("\n")
         # Outside `except`, so that the unmasked failure is not told as this one's context.
-        raise kind("\n".join([first, *mask(rest, self._secrets())]))
+        raise kind("\n".join([first, *map(Masks(self.settings.secrets()).hide, rest)]))
 
     def _environment(self) -> dict[str, str]:
         """Return what commands see: what MAAS's units give them, and nothing that a shell may have brought."""
@@ -68,27 +66,8 @@ class Maas:
             "PYTHONUNBUFFERED": "1",  # progress comes line by line
             "DJANGO_SETTINGS_MODULE": "maasserver.djangosettings.settings",
             "MAAS_REGION_CONFIG": os.fspath(self.paths.regiond_conf),
+            **(self.settings.database.tls_environment(self.paths) if isinstance(self.settings, RegionSettings) else {}),
         }
-
-    def _secrets(self) -> list[str]:
-        secrets = [self.settings.region_secret]
-        if isinstance(self.settings, RegionSettings):
-            secrets += [self.settings.database.password, self.settings.admin_password]
-        return [secret.reveal() for secret in secrets if secret is not None]
-
-
-def mask(lines: list[str], secrets: list[str]) -> list[str]:
-    """Return `lines` with every secret hidden, also as Python, JSON or a shell would quote it."""
-    forms = {
-        form
-        for secret in secrets
-        for form in (secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1], shlex.quote(secret))
-        if form
-    }
-    if not forms:
-        return lines
-    pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
-    return [pattern.sub("********", line) for line in lines]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .. import files, log
@@ -29,16 +30,25 @@ def everything(settings: Settings, where: Paths, environ: Mapping[str, str], cat
 def planned(settings: Settings, where: Paths, environ: Mapping[str, str], catalogue: Catalogue) -> list[ConfigFile]:
     """Return these files."""
     # Bootstrap and the listener read the same texts as we did: they may lie in files that only PID 1 was given.
-    told = ConfigFile(where.settings, files.as_json(values(environ)[0]), mode=0o600)
+    told = ConfigFile(where.settings, files.as_json(values(environ, where)[0]), mode=0o600)
     return [
         told,
-        supervisord.supervisord_conf(where, catalogue, settings.log_format),
+        ConfigFile(where.masks, json.dumps(settings.secrets()), mode=0o600),
+        *postgresql_tls(settings, where),
+        supervisord.supervisord_conf(where, catalogue, settings),
         *http.files(where, with_region="region" in settings.roles),
         *ntp.chrony_conf(where),
         proxy.squid_conf(where),
         syslog.rsyslog_conf(where),
         tftp.question(where),
     ]
+
+
+def postgresql_tls(settings: Settings, where: Paths) -> Iterator[ConfigFile]:
+    """Yield certificates and key as files that PostgreSQL's library takes: it refuses a key that others can read."""
+    if isinstance(settings, RegionSettings):
+        for path, text in settings.database.tls_files(where).values():
+            yield ConfigFile(path, text, mode=0o600)
 
 
 def write(planned: Iterable[ConfigFile]) -> list[Path]:

@@ -7,14 +7,20 @@ from textwrap import dedent
 
 from ..paths import Paths
 from ..services import Catalogue
+from ..settings import RegionSettings, Settings
 from .file import ConfigFile
 
 LISTENER = "health"
 """Its section in supervisord.conf.d/health.conf; it is no service itself."""
 
 
-def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> ConfigFile:
-    """Return supervisord's configuration. It is silent because our plug-in prints its log, labelled like the others."""
+def supervisord_conf(where: Paths, catalogue: Catalogue, settings: Settings) -> ConfigFile:
+    """Return supervisord's configuration. It is silent because our plug-in prints its log, labelled like the others.
+
+    How to reach the database with TLS is in every service's environment: MAAS's configuration has no place for it.
+    """
+    tls = settings.database.tls_environment(where) if isinstance(settings, RegionSettings) else {}
+    environment = ",".join(f'{name}="{value}"' for name, value in tls.items())
     included = " ".join(str(file) for file in catalogue.files)
     given = {service.name: service.ambient_capabilities for service in catalogue.services}
     # The listener looks into the processes of others, and the kernel lets nobody who may do less than they.
@@ -40,13 +46,16 @@ def supervisord_conf(where: Paths, catalogue: Catalogue, log_format: str) -> Con
             ; A child tries to close so many descriptors one by one. They close themselves: Python sees to that.
             minfds = 64
             identifier = maas
+            environment = {environment}
 
             [rpcinterface:supervisor]
             supervisor.rpcinterface_factory = maas_init.plugin:operators
 
             [rpcinterface:maas_init]
             supervisor.rpcinterface_factory = maas_init.plugin:make
-            log_format = {log_format}
+            log_format = {settings.log_format}
+            masks = {where.masks}
+            shared_secret = {where.maas_secret}
             ambient_capabilities = {_words(given)}
             pass_environment = {_words(passed)}
 

@@ -23,7 +23,7 @@ LEAST_SHARED_MEMORY = 32 << 20
 def settings(patient: Patient) -> str:
     """Can the settings be used?"""
     found = patient.settings
-    return f"role {found.role}; {len(values(patient.environ)[0])} of {len(VARIABLES)} variables are set"
+    return f"role {found.role}; {len(values(patient.environ, patient.where)[0])} of {len(VARIABLES)} variables are set"
 
 
 def user(patient: Patient) -> str | Finding:

@@ -52,7 +52,7 @@ class Patient:
         """Those that are in force, or that a start would use. Raises SettingsError."""
         if self.where.settings.exists():
             return Settings.load(self.where.settings)
-        return Settings.from_environ(self.environ)
+        return Settings.from_environ(self.environ, self.where)
 
     @cached_property
     def catalogue(self) -> Catalogue:

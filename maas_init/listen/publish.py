@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import files, health, start_page
+from .. import files, health, masks, start_page
 from ..health import Container, Desired, Level, State
 from ..paths import Paths
 
@@ -39,6 +41,8 @@ class Publisher:
 
     def __init__(self, where: Paths) -> None:
         self._where = where
+        # What a check or a service says of itself may hold anything.
+        self._masks = masks.read(os.fspath(where.masks), os.fspath(where.maas_secret))
         self._said: tuple[object, ...] = ()
         self._at = 0.0
 
@@ -52,11 +56,12 @@ class Publisher:
         if said == self._said and picture.now < self._at + SIGN_OF_LIFE_EVERY:
             return
         self._said, self._at = said, picture.now
-        files.write(self._where.health, f"{picture.level.value} {int(picture.now)} {summary}\n", sync=False)
-        status = _status(self._where, picture, summary)
-        files.write_json(self._where.status, status, sync=False)
+        line = f"{picture.level.value} {int(picture.now)} {self._masks.hide(summary)}\n"
+        files.write(self._where.health, line, sync=False)
+        status = self._masks.hide(json.dumps(_status(self._where, picture, summary), ensure_ascii=False))
+        files.write(self._where.status, f"{status}\n", sync=False)
         if picture.level not in (Container.HEALTHY, Container.DEGRADED):
-            for name, text in start_page.pages(status).items():
+            for name, text in start_page.pages(json.loads(status)).items():
                 files.write(self._where.start_page / name, text, sync=False)
 
 

@@ -8,4 +8,10 @@ if ! [ -s "$data/PG_VERSION" ]; then
     echo "host all all all scram-sha-256" >> "$data/pg_hba.conf"
     echo "CREATE DATABASE \"$POSTGRES_DB\";" | postgres --single -D "$data" postgres
 fi
-exec postgres -D "$data" -c listen_addresses='*' -c max_connections=200
+# With a certificate: no connection without TLS, and none from a client without a certificate of its own.
+if [ -d /tls ]; then
+    (umask 077 && cp /tls/server.crt /tls/server.key /tls/ca.crt "$data")
+    sed -i 's/^host all all all .*/hostssl all all all scram-sha-256 clientcert=verify-ca/' "$data/pg_hba.conf"
+    set -- -c ssl=on -c ssl_cert_file=server.crt -c ssl_key_file=server.key -c ssl_ca_file=ca.crt
+fi
+exec postgres -D "$data" -c listen_addresses='*' -c max_connections=200 "$@"
