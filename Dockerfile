@@ -202,26 +202,39 @@ ARG MAAS_GID=568
 COPY --from=python /opt/maas-init /opt/maas-init
 COPY maas_init/bridge/sudo maas_init/bridge/systemctl maas_init/bridge/journalctl maas_init/bridge/systemd-detect-virt \
     maas_init/bridge/healthcheck.sh /usr/local/bin/
-COPY maas_init/bridge/rsyslog.sed /usr/lib/maas-init/
+COPY maas_init/bridge/rsyslog.sed maas_init/bridge/sbom /usr/lib/maas-init/
 COPY maas_init/bridge/without-uvloop/ /usr/lib/maas-init/without-uvloop/
 COPY supervisord.conf.d/ /usr/lib/maas-init/supervisord.conf.d/
-# Modes as they should be, whatever the umask of the checkout.
+# Modes as they should be, whatever the umask of the checkout; at the end a list of everything that is in the image.
 RUN set -eu; \
     cd /usr/lib/maas-init; \
-    chmod -R u=rwX,go=rX rsyslog.sed supervisord.conf.d without-uvloop; \
+    chmod -R u=rwX,go=rX rsyslog.sed sbom supervisord.conf.d without-uvloop; \
     cd /usr/local/bin; \
     chmod 0755 healthcheck.sh journalctl sudo systemctl systemd-detect-virt; \
     for name in maas-init supervisorctl supervisord; do ln -s "/opt/maas-init/bin/$name" /usr/local/bin/; done; \
     completion=/usr/share/bash-completion/completions/maas-init; \
     mkdir -p "${completion%/*}"; \
     maas-init completion bash > "$completion"; \
-    echo ". $completion" >> /etc/bash.bashrc
+    echo ". $completion" >> /etc/bash.bashrc; \
+    /opt/maas-init/bin/python3 /usr/lib/maas-init/sbom maas-init "$MAAS_VERSION" > /usr/share/maas-init/sbom.cdx.json
 
 ENV LANG=C.UTF-8
 
+# What only the one who builds knows; tests/tools/image does.
+ARG BASE_IMAGE
+ARG BASE_DIGEST=
+ARG REVISION=
+ARG CREATED=
+ARG SOURCE=
 LABEL org.opencontainers.image.title="maas-init" \
       org.opencontainers.image.description="Canonical MAAS in one unprivileged container" \
       org.opencontainers.image.version="${MAAS_VERSION}" \
+      org.opencontainers.image.licenses="MIT AND AGPL-3.0-only" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}" \
       maas-init.packages="${MAAS_PACKAGES}"
 
 VOLUME ["/etc/maas", "/var/lib/maas", "/var/log/maas", "/tmp/maas"]
@@ -239,6 +252,7 @@ CMD ["run"]
 FROM production AS development
 
 ARG DEBIAN_FRONTEND=noninteractive
+ARG MAAS_VERSION=3.5
 ARG MAAS_UID=568
 ARG MAAS_GID=568
 
@@ -246,6 +260,7 @@ USER root
 RUN set -eu; \
     apt-get update; \
     apt-get install -y --no-install-recommends gdb less lsof psmisc python3-venv strace vim-tiny; \
+    /opt/maas-init/bin/python3 /usr/lib/maas-init/sbom maas-init "$MAAS_VERSION" > /usr/share/maas-init/sbom.cdx.json; \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 # The source of a checkout is mounted over the installed one: see compose.dev.yaml.

@@ -10,8 +10,8 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 
 VENV := . .venv/bin/activate &&
 
-.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container bench faults \
-    reference lock clean
+.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container fuzz bench faults \
+    reference audit lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-image:
 	tests/tools/engine compose
 	IMAGE=$(TEST_IMAGE) MAAS_SOURCE=simulator TARGET=production tests/tools/image
 
+fuzz: .venv ## 10,000 cases for everything that listens; part of the process tests with fewer
+	$(VENV) MAAS_INIT_FUZZ_CASES=10000 pytest tests/test_fuzz.py --durations 10
+
 bench: .venv ## Measure it beside other supervisors (BENCH_ARGS="--repetitions 3 --only crash" for less)
 	@bench/prepare
 	$(VENV) python -m bench $(BENCH_ARGS)
@@ -68,6 +71,9 @@ faults: .venv test-packages test-image ## Break things in a container and write 
 
 reference: .venv ## Write the generated pages of docs/reference anew
 	$(VENV) python -c 'import pathlib; from maas_init.reference import PAGES; [pathlib.Path("docs/reference", name).write_text(make()) for name, make in PAGES.items()]'
+
+audit: .venv ## Ask the Python advisory database about requirements*.txt; says so when it cannot be reached
+	@tests/tools/audit
 
 lock: ## Write requirements*.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	tests/tools/lock $(LOCK_FLAGS)

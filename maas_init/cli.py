@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb, *rest = arguments
         if verb not in (*verbs.VERBS, "-h", "--help", "--version"):
             return _run_as_is(arguments)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # ● is not in every character set
         # Their options are systemd's.
         if verb == "systemctl":
             from . import systemctl
@@ -54,8 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _quietly(command: Callable[[], int]) -> int:
     """Return the command's exit code; Ctrl-C, and a reader that has seen enough, end it without a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # ● is not in every character set
     try:
         code = command()
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from calendar import timegm
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import files, loglines, logs
+from . import loglines, logs, statusfile
 from .errors import MaasInitError
 from .loglines import Record
 from .paths import Paths
@@ -96,13 +96,13 @@ def _services(asked: Iterable[str], where: Paths) -> tuple[str, ...]:
     known = logs.names(where)
     if not asked:
         return known
-    status: Any = files.read_json(where.status) or {"services": {}}
-    by_unit = {facts["unit"]: name for name, facts in status["services"].items() if facts["unit"]}
+    there = statusfile.services(where)
+    by_unit = {facts["unit"]: name for name, facts in there.items() if facts["unit"]}
     found = []
     for name in asked:
         bare = name.removesuffix(".service")
         service = by_unit.get(bare, bare)
-        if service not in known and service not in status["services"]:
+        if service not in known and service not in there:
             raise MaasInitError(f'cannot show "{name}": there is no such service', hint=", ".join(known))
         found.append(service)
     return tuple(dict.fromkeys(found))

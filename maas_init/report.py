@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import files, lastwords, loglines, operate
-from .errors import ExitCode, MaasInitError
+from . import files, lastwords, loglines, operate, statusfile
+from .errors import ExitCode
 from .paths import Paths
 from .services import CAPABILITIES
 
@@ -138,12 +138,7 @@ def _ending_of(file: Path) -> list[str]:
 
 
 def _read(where: Paths) -> Any:
-    found = files.read_json(where.status)
-    if found is None:
-        raise MaasInitError(
-            f"cannot read {where.status}: the health listener has not written it yet",
-            hint="look at the container's log",
-        )
+    found = statusfile.read(where)
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - found["uptime"]
     if age > STALE_AFTER:
         sys.stderr.write(SILENT.format(age) + "\n")

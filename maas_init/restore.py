@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from . import backups, bootstrap, files, postgresql, systemctl
+from . import backups, bootstrap, postgresql, statusfile, systemctl
 from .bootstrap import journal, reach, region, saved, schema
 from .bootstrap.work import tell
 from .database import APPLICATION, Connection
@@ -109,8 +109,8 @@ def _note(settings: RegionSettings, connection: Connection, paths: Paths, versio
 
 def _stop_users(paths: Paths) -> list[str]:
     """Stop what uses the database and is wanted; return what was stopped, nothing where no supervisord is."""
-    services = (files.read_json(paths.status) or {}).get("services", {})
-    there = [name for name in USERS if services.get(name, {}).get("desired", {}).get("on")]
+    services = statusfile.services(paths)
+    there = [name for name in USERS if name in services and services[name]["desired"]["on"]]
     for name in there:
         if systemctl.main(["stop", name], paths):
             _start(there, paths)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files
-from .errors import MaasInitError
+from . import statusfile
 from .paths import Paths
 
 STATES = {
@@ -44,7 +43,7 @@ class Unit:
             return "active", "exited"
         if self.facts["process"] == "EXITED" and self.facts["failed"]:
             return "failed", "failed"
-        return STATES[self.facts["process"]]
+        return STATES.get(self.facts["process"], STATES["UNKNOWN"])
 
     @property
     def runs(self) -> bool:
@@ -74,12 +73,7 @@ class Unit:
 
 def read(where: Paths) -> tuple[tuple[Unit, ...], float]:
     """Return every unit, and how many seconds ago that was written. Raises MaasInitError before it ever was."""
-    found = files.read_json(where.status)
-    if found is None:
-        raise MaasInitError(
-            f"cannot read {where.status}: the health listener has not written it yet",
-            hint="look at the container's log",
-        )
+    found = statusfile.read(where)
     # What has no process is a check, not a unit.
     units = tuple(Unit(name, facts) for name, facts in sorted(found["services"].items()) if facts["process"])
     return units, _uptime() - float(found["uptime"])

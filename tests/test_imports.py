@@ -42,6 +42,7 @@ HANDS = {
     "log",
     "logs",
     "lastwords",
+    "statusfile",
     "certificate",
     "terminal",
     "asking",

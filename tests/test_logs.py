@@ -28,12 +28,22 @@ def at(second: int, message: str, service: str = "bind9", level: str = "info") -
     return loglines.render(Record(stamp, level, service, message))
 
 
+def service(unit: str) -> dict[str, object]:
+    """Return what the status file says of a service that runs."""
+    desired = {"on": True, "owner": "init", "reason": "", "at": 1.0, "moment": 1.0}
+    words = {"level": "ready", "because": "", "why": "", "description": "", "process": "RUNNING", "start": "boot"}
+    numbers = {"pid": 7, "since": 1.0, "failed": 0, "restarts": 0}
+    return {**words, **numbers, "unit": unit, "reloadable": True, "desired": desired}
+
+
 @pytest.fixture
 def where(tmp_path: Path) -> Paths:
     where = Paths(tmp_path)
     where.maas_logs.mkdir(parents=True)
     where.run.mkdir(parents=True)
-    where.status.write_text(json.dumps({"services": {"bind9": {"unit": "bind9"}, "http": {"unit": "maas-http"}}}))
+    services = {"bind9": service("bind9"), "http": service("maas-http")}
+    status = {"schema": 1, "level": "healthy", "summary": "", "uptime": 1.0, "services": services}
+    where.status.write_text(json.dumps(status))
     (where.maas_logs / "bind9.log").write_text("".join(at(second, f"b{second}") for second in (1, 3, 5)))
     (where.maas_logs / "http.log").write_text("".join(at(second, f"h{second}", "http") for second in (2, 4)))
     return where

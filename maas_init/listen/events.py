@@ -7,10 +7,14 @@ there: the descriptor is taken away before anything else happens. Every event is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from ..errors import MaasInitError
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,28 @@ async def follow(protocol: Protocol, said: Callable[[str], None]) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     pipe = os.fdopen(protocol.events, "rb", buffering=0, closefd=False)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     os.write(protocol.answers, b"READY\n")
-    while header := await reader.readline():
-        facts = dict(token.split(":", 1) for token in header.decode().split())
-        await reader.readexactly(int(facts["len"]))
-        os.write(protocol.answers, b"RESULT 2\nOKREADY\n")
-        said(facts["eventname"])
+    # supervisord may end in the middle of an event.
+    with contextlib.closing(transport), contextlib.suppress(asyncio.IncompleteReadError):
+        while True:
+            try:
+                header = await reader.readuntil(b"\n")
+            except asyncio.LimitOverrunError:
+                header = await reader.read(200)
+            name, length = understood(header)
+            await reader.readexactly(length)
+            os.write(protocol.answers, b"RESULT 2\nOKREADY\n")
+            said(name)
+
+
+def understood(header: bytes) -> tuple[str, int]:
+    """Return an event's name and the length of what follows its header.
+
+    Raises MaasInitError for anything else: nobody knows then where the next one begins, and supervisord starts a
+    new listener.
+    """
+    found = re.search(rb"(?:^| )eventname:([A-Z0-9_]+) len:([0-9]{1,7})$", header.rstrip(b"\n"))
+    if not found:
+        raise MaasInitError(f"cannot understand supervisord: it says {header[:200]!r}, which is no event")
+    return found[1].decode(), int(found[2])

@@ -6,10 +6,11 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from .. import files, health, masks, start_page
+from .. import files, health, masks, start_page, statusfile
+from ..errors import MaasInitError
 from ..health import Container, Desired, Level, State
 from ..paths import Paths
 
@@ -136,7 +137,11 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
 
 def desired_before(where: Paths) -> dict[str, Desired]:
     """Return what was wanted when a listener last wrote the status: it survives this listener's own restart."""
-    found = files.read_json(where.status) or {}
-    if found.get("schema") != SCHEMA:
+    try:
+        found = statusfile.read(where)
+    except MaasInitError:
         return {}
-    return {name: Desired(**service["desired"]) for name, service in found["services"].items()}
+    if found["schema"] != SCHEMA:
+        return {}
+    keys = [field.name for field in fields(Desired)]
+    return {name: Desired(**{key: each["desired"][key] for key in keys}) for name, each in found["services"].items()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from cyclonedx.model.bom import Bom
 
 from .docker import docker
 
@@ -35,12 +37,46 @@ def test_nothing_in_it_raises_privileges_but_our_launcher(image: str) -> None:
 
 def test_it_has_no_compiler_no_package_cache_no_sudo_and_no_systemd(image: str) -> None:
     script = (
-        "for each in cc gcc pip gpg; do command -v $each; done;"
+        "for each in cc gcc g++ c++ clang make as pip pip3 gpg; do command -v $each; done;"
+        r" find / -xdev -type d \( -name pip -o -name ensurepip \);"
         " ls /usr/bin/sudo /bin/systemctl /usr/bin/systemctl /opt/maas-init/bin/pip /root/.cache 2> /dev/null;"
         " find /var/lib/apt/lists /var/cache/apt -type f; find / -xdev -name pip.conf; true"
     )
 
     assert inside(image, script) == []
+
+
+def test_the_bill_of_materials_is_whole(image: str) -> None:
+    """Read as those read it who use it; it names everything that dpkg and Python say is there."""
+    told = json.loads("\n".join(inside(image, "cat /usr/share/maas-init/sbom.cdx.json")))
+    bill = Bom.from_json(told)  # type: ignore[attr-defined]  # made by a decorator
+
+    bill.validate()
+    purls = [component.purl for component in bill.components]
+    assert all(purls)
+    packages = inside(image, "dpkg-query --show --showformat '${db:Status-Abbrev}|${Package}|${Version}\\n'")
+    wanted = {tuple(line.split("|")[1:]) for line in packages if line.startswith("ii")}
+    assert {(purl.name, purl.version) for purl in purls if purl and purl.type == "deb"} == wanted
+    script = """from importlib.metadata import distributions
+for each in distributions():
+    print(each.metadata['Name'], each.version)"""
+    listed = {(purl.name, purl.version) for purl in purls if purl and purl.type == "pypi"}
+    for python in ("/opt/maas-init/bin/python3", "/usr/bin/python3"):
+        found = [line.split() for line in inside(image, f'{python} -c "{script}"')]
+        assert found
+        assert {(re.sub("[-_.]+", "-", name).lower(), version) for name, version in found} <= listed
+
+
+def test_labels_say_what_it_is_and_where_it_comes_from(image: str) -> None:
+    labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+    ours = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+
+    for name in ("title", "description", "version", "licenses", "base.name"):
+        assert ours[name]
+    assert re.fullmatch(r"[0-9a-f]{40}|", ours["revision"])
+    assert re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d))?", ours["created"])
+    assert re.fullmatch(r"(sha256:[0-9a-f]{64})?", ours["base.digest"])
+    assert re.fullmatch(r"(https://.*)?", ours["source"])
 
 
 def test_maas_is_user_568_and_owns_what_it_writes(image: str) -> None:
