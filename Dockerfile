@@ -33,7 +33,8 @@ RUN set -eu; \
     echo 'Acquire::Retries "3";' > /etc/apt/apt.conf.d/80maas-init
 
 # What MAAS depends on and what it runs without saying so: procps, iproute2, net-tools (arp), bind9-dnsutils
-# (nsupdate), nmap, ipmitool. Then PostgreSQL for POSTGRES_HOST=embedded, and curl, dig and nc for people.
+# (nsupdate), nmap, ipmitool. libnss-wrapper gives any uid a name (configure/users.py). Then PostgreSQL for
+# POSTGRES_HOST=embedded, and curl, dig and nc for people.
 # The last lines remove what must not be the same in every container (keys, machine id), then everything that
 # could raise a process's privileges; maas-init's own copy of setpriv is the only one that may.
 RUN set -eu; \
@@ -41,7 +42,7 @@ RUN set -eu; \
     apt-get install -y --no-install-recommends \
         adduser amtterm avahi-utils bind9 bind9-dnsutils bind9-utils bind9utils ca-certificates chrony curl \
         distro-info freeipmi-tools grub-common ipmitool iproute2 iputils-ping isc-dhcp-client isc-dhcp-server \
-        libcap2-bin libvirt-clients lshw lsb-release net-tools netcat-openbsd nginx nginx-core nmap \
+        libcap2-bin libnss-wrapper libvirt-clients lshw lsb-release net-tools netcat-openbsd nginx nginx-core nmap \
         openssh-client openssl postgresql procps pxelinux python3 python3-apt python3-dateutil python3-distro-info \
         python3-django python3-httplib2 python3-netaddr python3-psycopg2 python3-requests python3-uvloop \
         python3-yaml rsyslog squid syslinux-common tcpdump tzdata util-linux wget; \
@@ -108,9 +109,11 @@ COPY supervisord.conf.d/units.sha256 /tmp/
 # Never the metapackage `maas`: it brings a database of its own. Local packages are installed without the network
 # when all they depend on is there already.
 # The units and sudoers files they bring must be those that supervisord.conf.d/ was written for.
-# Afterwards: what the packages generated here must not be shared by every container (DNS keys, empty
-# configuration files); the volumes' packaged content is kept for volumes that begin empty; and whatever runs as
-# `maas` instead of as root gets what it writes to.
+# Afterwards: what the packages generated here must not be shared by every container (DNS keys, empty configuration
+# files), and the packaged content of what a container fills itself is kept: of the volumes, which may begin empty, and
+# of what any user writes to, in a container whose root file system may be read-only: that lies below /run and /tmp.
+# The volumes belong to maas and to group 0, which has the owner's rights: a new volume begins as a copy, and uids
+# that the image does not know come with that group (docs/how-to/any-user.md).
 RUN set -eu; \
     case "$MAAS_PACKAGES" in \
     ppa) \
@@ -137,26 +140,32 @@ RUN set -eu; \
         /var/log/dpkg.log /etc/bind/maas/* /etc/bind/rndc.key /etc/bind/*.options.[0-9]* \
         /etc/maas/regiond.conf /etc/maas/rackd.conf /var/lib/bind/maas/* /run/lock/maas*; \
     cd /; \
+    rm -rf run/*; \
     rmdir etc/bind/maas var/lib/bind/maas; \
     ln -s /var/lib/maas/bind/etc etc/bind/maas; \
     ln -s /var/lib/maas/bind/zones var/lib/bind/maas; \
-    mkdir -p etc/maas/certificates run/chrony run/lock run/maas run/maas-init run/named run/postgresql \
-        tmp/maas var/cache/bind var/cache/maas var/cache/maas-proxy \
-        var/lib/maas/bind/etc var/lib/maas/bind/zones var/lib/maas/certificates var/lib/maas/dhcp var/lib/maas/image-storage var/lib/maas/prometheus \
-        var/lib/maas/temporal var/lib/maas/tftp_root var/log/chrony var/log/maas/http var/log/maas/proxy \
-        var/log/maas/rsyslog var/spool/maas-proxy; \
+    mkdir -p etc/maas/certificates run/lock tmp/maas \
+        var/lib/maas/bind/etc var/lib/maas/bind/zones var/lib/maas/certificates var/lib/maas/dhcp var/lib/maas/image-storage \
+        var/lib/maas/prometheus var/lib/maas/temporal var/lib/maas/tftp_root var/log/maas/http var/log/maas/proxy \
+        var/log/maas/rsyslog; \
     mkdir -p usr/share/maas-init/skeleton/etc usr/share/maas-init/skeleton/var/lib; \
-    cp -R --preserve=mode etc/maas usr/share/maas-init/skeleton/etc/; \
+    cp -R --preserve=mode etc/maas etc/bind etc/chrony usr/share/maas-init/skeleton/etc/; \
     cp -R --preserve=mode var/lib/maas usr/share/maas-init/skeleton/var/lib/; \
-    ln -s /run/maas-init/supervisord.conf etc/supervisord.conf; \
-    chown maas:maas run run/lock; \
-    chown -R maas:maas etc/bind etc/chrony etc/maas run/chrony run/maas run/maas-init run/named run/postgresql \
-        tmp/maas var/cache/bind var/cache/maas var/cache/maas-proxy var/lib/bind var/lib/chrony var/lib/dhcp \
-        var/lib/maas var/lib/nginx var/log/chrony var/log/maas var/log/nginx var/log/squid var/spool/maas-proxy \
-        var/spool/squid; \
-    chmod 1777 run/lock; \
-    chmod 0700 run/maas-init; \
-    chmod 0750 run/chrony; \
+    chmod -R a+rX usr/share/maas-init/skeleton; \
+    link() { rm -rf "$1"; ln -s "$2" "$1"; }; \
+    link etc/supervisord.conf /run/maas-init/supervisord.conf; \
+    link etc/bind /run/maas-init/etc/bind; \
+    link etc/chrony /run/maas-init/etc/chrony; \
+    link var/cache/bind /run/maas-init/bind; \
+    link var/lib/chrony /run/maas-init/chrony; \
+    link var/log/chrony /run/maas-init/chrony; \
+    link var/log/nginx /run/maas-init/http; \
+    link var/cache/maas /tmp/maas/agent; \
+    link var/spool/maas-proxy /tmp/maas/proxy; \
+    chown -R maas:root etc/maas tmp/maas var/lib/maas var/log/maas; \
+    chmod -R g=u etc/maas tmp/maas var/lib/maas var/log/maas; \
+    chown root:root run run/lock; \
+    chmod 1777 run run/lock; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
     getcap -r /usr | grep -v '^/usr/lib/maas-init/setpriv ' | cut -d ' ' -f 1 | xargs --no-run-if-empty -n 1 setcap -r
 

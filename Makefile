@@ -10,8 +10,8 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 
 VENV := . .venv/bin/activate &&
 
-.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container fuzz bench faults \
-    reference audit lock clean
+.PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container matrix fuzz bench \
+    faults reference audit lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ process: .venv test-packages ## Tests with real signals and a real supervisord
 
 container: .venv test-packages test-image ## Tests of the built image in a real Docker engine
 	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container -n 3 --dist loadfile --durations 15
+
+matrix: .venv test-packages test-image ## Start it in every way there is and write docs/reference/ways-to-start.md
+	$(VENV) MAAS_INIT_MATRIX=all MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest --timeout 7200 tests/container/test_matrix.py
 
 test-image:
 	tests/tools/engine compose

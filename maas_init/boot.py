@@ -14,6 +14,7 @@ from . import files, log, paths
 from .errors import ExitCode, MaasInitError
 from .paths import Paths
 from .privileges import Privileges
+from .settings import RegionSettings, Settings
 
 DIRECTORIES = {
     "/run/maas-init": 0o711,  # others may pass to what is readable inside, and see nothing else
@@ -24,13 +25,18 @@ DIRECTORIES = {
     "/run/named": 0o755,
     "/run/chrony": 0o750,
     "/run/postgresql": 0o755,
+    # In the image, links lead here from where programs look: /etc and /var belong to root and may be read-only.
+    "/run/maas-init/etc/bind": 0o755,
+    "/run/maas-init/etc/chrony": 0o755,
+    "/run/maas-init/bind": 0o755,
+    "/run/maas-init/chrony": 0o750,
+    "/tmp/maas/agent": 0o755,
+    "/tmp/maas/proxy": 0o750,
     # Keys, configuration and zones of DNS belong together and to the deployment: in the image these are links to here.
     "/var/lib/maas/bind/etc": 0o755,
     "/var/lib/maas/bind/zones": 0o775,
     "/etc/bind/maas": 0o755,
     "/var/lib/bind/maas": 0o775,
-    "/var/cache/maas": 0o755,
-    "/var/spool/maas-proxy": 0o750,
     # Absent, these keep regiond starting up for ever: an empty volume hides what the packages put there.
     "/var/lib/maas/image-storage": 0o755,
     "/var/lib/maas/certificates": 0o755,
@@ -43,6 +49,9 @@ DIRECTORIES = {
     "/var/log/maas/proxy": 0o755,
     "/var/log/maas/rsyslog": 0o755,
 }
+
+FILLED = ("/etc/bind", "/etc/chrony")
+"""Configuration that begins as the packages brought it, and is changed by MAAS."""
 
 # MAAS's locks are links that hold a process id. Ids come again after a restart, so an old lock would look held for
 # ever. Sockets and pid files of the last run only confuse those who find them.
@@ -74,18 +83,16 @@ def prepare(where: Paths, privileges: Privileges) -> None:
 
     Raises NotWritable when a volume cannot be written, with the command that helps.
     """
+    _look_at_volumes(where)
     with explained():
-        for volume in where.volumes:
-            volume.mkdir(parents=True, exist_ok=True)
-            files.try_to_write(volume)
         for directory, mode in DIRECTORIES.items():
             _make(where.at(directory), mode)
         removed = _sweep(where)
         filled = [
             path
-            for volume in where.volumes
-            if (skeleton := where.at(f"{paths.SKELETON}/{volume.relative_to(where.root)}")).is_dir()
-            for path in files.fill(skeleton, volume)
+            for directory in (*where.volumes, *map(where.at, FILLED))
+            if (skeleton := where.at(f"{paths.SKELETON}/{directory.relative_to(where.root)}")).is_dir()
+            for path in files.fill(skeleton, directory)
         ]
         others = [path for volume in where.volumes for path in foreign(volume)]
     _take_over(others)
@@ -105,6 +112,42 @@ def is_made_up(host_name: str) -> bool:
     return bool(re.fullmatch("[0-9a-f]{12}", host_name))
 
 
+def refuse_root(settings: Settings) -> None:
+    """Raise MaasInitError where a database shall run inside and everything has to run as root."""
+    if os.geteuid() == 0 and isinstance(settings, RegionSettings) and settings.database.embedded:
+        raise MaasInitError(
+            "cannot run PostgreSQL in this container: it refuses to run as root, which may become nobody else here",
+            hint="start the container without a user, or with --user 568:568; or give it cap_add: [SETUID, SETGID]; "
+            "or set POSTGRES_HOST to a PostgreSQL server",
+        )
+
+
+def _look_at_volumes(where: Paths) -> None:
+    """Raise NotWritable with all volumes that cannot be written, before anything is."""
+    wrong = {}
+    for volume in where.volumes:
+        try:
+            volume.mkdir(parents=True, exist_ok=True)
+            files.try_to_write(volume)
+        except OSError as error:
+            wrong[volume] = error
+    if len(wrong) > 1 and all(reason.errno in (errno.EACCES, errno.EPERM) for reason in wrong.values()):
+        uid, gid, those = os.geteuid(), os.getegid(), " ".join(map(str, wrong))
+        owners = ", ".join(f"{volume} of {_owner(volume)}" for volume in wrong)
+        raise NotWritable(
+            f"cannot write to the volumes {owners}: this container runs as {uid}:{gid}",
+            hint=f"as root: chown -R {uid}:{gid} {those}, or on the host, the directories mounted there; "
+            "or start the container as their owner, or with group 0 where that may write",
+        )
+    for volume, reason in wrong.items():
+        raise _not_writable(volume, reason)
+
+
+def _owner(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_uid}:{status.st_gid} (mode {status.st_mode & 0o7777:o})"
+
+
 def _look_at_host_name(name: str) -> None:
     if is_made_up(name):
         log.warning(
@@ -118,7 +161,7 @@ def _look_at_host_name(name: str) -> None:
 def _make(directory: Path, mode: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if directory.stat().st_uid == os.geteuid():
-        directory.chmod(mode)
+        files.try_chmod(directory, mode)
 
 
 NOT_SEARCHED = {"image-storage", "boot-resources", "postgresql", "backups"}
@@ -188,7 +231,8 @@ def _not_writable(path: Path, error: OSError) -> NotWritable:
         errno.ENOSPC: "make room on the disk that holds it",
     }.get(
         error.errno or 0,
-        f"on the host: chown -R {uid}:{gid} the directory mounted there, or start the container as its owner",
+        f"as root: chown -R {uid}:{gid} {nearest}, or on the host, the directory mounted there; "
+        "or start the container as its owner",
     )
     return NotWritable(
         f"cannot write to {path}: {error.strerror}; {nearest} belongs to {status.st_uid}:{status.st_gid} "

@@ -99,7 +99,7 @@ def _doctor(chosen: argparse.Namespace, where: Paths) -> int:
     from . import doctor
 
     if where.root == Path("/"):
-        doctor.come_as_services_do()
+        doctor.come_as_services_do(where)
     patient = doctor.Patient(where, os.environ, _service_files(), may_ask_for_dhcp=chosen.dhcp)
     return doctor.main(patient, everything=chosen.all, as_json=chosen.json)
 
@@ -114,7 +114,7 @@ def _support_bundle(chosen: argparse.Namespace, where: Paths) -> int:
     from . import doctor, support
 
     if where.root == Path("/"):
-        doctor.come_as_services_do()
+        doctor.come_as_services_do(where)
     return support.main(doctor.Patient(where, os.environ, _service_files()), chosen.file)
 
 
@@ -146,8 +146,14 @@ def _restore(chosen: argparse.Namespace, where: Paths) -> int:
 def _become_maas(where: Paths) -> None:
     from . import privileges
 
-    if where.root == Path("/"):
-        privileges.leave_root()
+    if where.root != Path("/"):
+        return
+    # In a container that is made for this only, nobody runs MAAS and nobody has written the settings.
+    if where.settings.exists():
+        privileges.leave_root(where.run.stat().st_uid, where.run.stat().st_gid)
+    else:
+        asked = _given(where)
+        privileges.leave_root(asked.uid, asked.gid)
 
 
 def _given(where: Paths) -> Settings:

@@ -8,7 +8,7 @@
     ├── DatabaseTooNew            a newer MAAS has upgraded the database     exit 78
     ├── CommandFailed             a program we ran ended with an error       exit 1
     │   └── Stalled               it showed no progress for too long
-    ├── boot.NotWritable          a volume belongs to somebody else          exit 78
+    ├── boot.NotWritable          volumes belong to somebody else            exit 78
     └── supervisor.SupervisorError supervisord refused, or is not there      exit 1
 
 Messages begin with "cannot", say what was found and what is wanted; `hint` says what to do about it.

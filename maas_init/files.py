@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -15,8 +16,13 @@ def write(path: Path, text: str, *, mode: int = 0o644, sync: bool = True) -> boo
     a reader or a crash sees the old content or the new one, never a part. Without `sync` only a crash of the machine
     can lose the content: good for what lives no longer than the container.
     """
-    if _holds(path, text, mode):
-        return False
+    if _holds(path, text):
+        status = path.stat()
+        if status.st_mode & 0o7777 == mode:
+            return False
+        if status.st_uid == os.geteuid():
+            try_chmod(path, mode)
+            return path.stat().st_mode & 0o7777 == mode
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -24,7 +30,7 @@ def write(path: Path, text: str, *, mode: int = 0o644, sync: bool = True) -> boo
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
+            try_chmod(temporary, mode)
             if sync:
                 os.fsync(stream.fileno())
         temporary.replace(path)
@@ -34,11 +40,17 @@ def write(path: Path, text: str, *, mode: int = 0o644, sync: bool = True) -> boo
     return True
 
 
-def _holds(path: Path, text: str, mode: int) -> bool:
+def _holds(path: Path, text: str) -> bool:
     try:
-        return path.stat().st_mode & 0o7777 == mode and path.read_text(encoding="utf-8") == text
+        return path.read_text(encoding="utf-8") == text
     except (OSError, ValueError):
         return False
+
+
+def try_chmod(path: Path, mode: int) -> None:
+    """Give `path` this mode where that is possible: datasets with access control lists refuse it, or ignore it."""
+    with contextlib.suppress(OSError):
+        path.chmod(mode)
 
 
 def sync(path: Path) -> None:
@@ -88,9 +100,7 @@ def fill(skeleton: Path, target: Path) -> list[Path]:
         if source.is_dir():
             destination.mkdir(mode=source.stat().st_mode & 0o7777)
         else:
-            import shutil
-
-            shutil.copy2(source, destination, follow_symlinks=False)
+            _copy(source, destination)
         added.append(destination)
     return added
 
@@ -102,11 +112,44 @@ def take_over(path: Path) -> bool:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        import shutil
-
-        shutil.copy2(path, temporary)
+        _copy(path, temporary)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         return False
     return True
+
+
+def _copy(source: Path, destination: Path) -> None:
+    import shutil  # it takes long to load, and is seldom needed
+
+    shutil.copyfile(source, destination, follow_symlinks=False)
+    if not source.is_symlink():
+        try_chmod(destination, source.stat().st_mode & 0o7777)
+
+
+def give(directory: Path, uid: int, gid: int) -> tuple[int, int]:
+    """Make what lies below `directory` and belongs to another user `uid`:`gid`; return how many are, and how many not.
+
+    What has the right owner is not touched, links are not followed, and single files that were mounted from elsewhere
+    stay whose they are. File systems that know no owners are left as they are: trying to write tells more.
+    """
+    mounted = _mount_points()
+    given = left = 0
+    for where, directories, others, folder in os.fwalk(directory, onerror=None):
+        links = (name for name in directories if Path(where, name).is_symlink())
+        for name in (".", *links, *others):
+            if name != "." and f"{where}/{name}" in mounted:
+                continue
+            try:
+                if os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid != uid:
+                    os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+                    given += 1
+            except OSError:
+                left += 1
+    return given, left
+
+
+def _mount_points() -> set[str]:
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    return {line.split()[4] for line in lines}

@@ -125,9 +125,11 @@ class State:
     condition: str = ""
     """The condition that is not met, in words; empty when all are."""
     lacks: str = ""
-    """The capability that it cannot do without and what helps, in words; empty when it has all."""
+    """What it cannot do without in this container and what helps, in words; empty when it has all."""
     missing: tuple[str, ...] = ()
     """Capabilities that it may have and this container does not."""
+    occupied: str = ""
+    """Who else holds a port that it needs, in words; empty while it is well, or nobody does."""
     failures: Failures = field(default_factory=Failures)
     """Ends that nobody wished and answers that did not come, since it last ran well for a while."""
     failed: int = 0
@@ -152,7 +154,7 @@ class State:
 def level(state: State, needs: Mapping[str, Level]) -> Level:
     """Return how the service is, given the levels of what it needs."""
     service = state.service
-    waiting = bool(state.lacks) or any(needs[name] is not Level.READY for name in service.requires)
+    waiting = bool(state.lacks or state.occupied) or any(needs[name] is not Level.READY for name in service.requires)
     if service.watched_only:
         return _answering(state, waiting, before=Level.DOWN)
     if not state.desired.on or (state.condition and not state.process.alive):
@@ -162,7 +164,7 @@ def level(state: State, needs: Mapping[str, Level]) -> Level:
     if state.process is Process.RUNNING:
         return Level.UP if service.oneshot else _answering(state, waiting, before=Level.UP)
     if state.process is Process.STARTING:
-        return Level.UP
+        return Level.BLOCKED if state.occupied else Level.UP
     return Level.BLOCKED if waiting else Level.DOWN
 
 
@@ -201,8 +203,10 @@ def root_causes(states: Mapping[str, State], found: Mapping[str, Level]) -> list
 
 def container(states: Mapping[str, State], found: Mapping[str, Level], *, was_healthy: bool) -> Container:
     """Return how the container is; `was_healthy` says whether everything critical was ready before."""
-    # What lacks a capability is missed, but no reason to take away the rest.
-    critical = [name for name, state in states.items() if state.service.critical and not state.lacks]
+    # What lacks a capability or its port is missed, but no reason to take away the rest.
+    critical = [
+        name for name, state in states.items() if state.service.critical and not (state.lacks or state.occupied)
+    ]
     if all(found[name] is Level.READY for name in critical):
         missing = [name for name in found if found[name] not in (Level.READY, Level.OFF)]
         return Container.DEGRADED if missing else Container.HEALTHY
@@ -228,7 +232,7 @@ def because(state: State, found: Mapping[str, Level]) -> str:
             ) or f"{state.desired.owner} wants it off ({state.desired.reason})"
         case Level.BLOCKED:
             waits = (f"{need} ({found[need].value})" for need in service.requires if found[need] is not Level.READY)
-            return state.lacks or f"it needs {', '.join(waits)}"
+            return state.lacks or state.occupied or f"it needs {', '.join(waits)}"
         case Level.READY:
             return last.detail if last and last.ok else ""
         case Level.DOWN if not service.watched_only:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     """
     began = loglines.now()
     if where.root == Path("/"):
-        privileges.leave_root()
+        _become_maas(environ, where)
     confine.leave_no_core()
     allowed = privileges.Privileges.look()
     supervisord = handover.Supervisord(where, allowed, environ)
@@ -26,6 +27,8 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
 
     settings = Settings.from_environ(environ, where)
     log.use(settings.log_format, settings.secrets())
+    if where.root == Path("/"):
+        boot.refuse_root(settings)
     boot.prepare(where, allowed)
     catalogue = services.catalogue(settings, service_files)
     with boot.explained():
@@ -40,3 +43,13 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     end = watch.watch(supervisord.pid, where, configure_again)
     stop.bury_the_rest(expected=end.wished)
     return stop.last_words(where, end.status, began)
+
+
+def _become_maas(environ: Mapping[str, str], where: Paths) -> None:
+    """Leave root; who never was root has nothing to leave, and is only told where somebody asked for that."""
+    if os.geteuid() == 0 or environ.get("PUID") or environ.get("PGID"):
+        from .settings import Settings
+
+        settings = Settings.from_environ(environ, where)
+        log.use(settings.log_format, settings.secrets())
+        privileges.leave_root(settings.uid, settings.gid, where.volumes)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from . import commands, files, log
+from . import commands, files, log, privileges
 from .errors import MaasInitError
 from .paths import Paths
 from .settings import SUPERUSER, RegionSettings
@@ -51,6 +51,7 @@ def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) 
             hint="set POSTGRES_HOST to embedded",
         )
     user = _running_user()
+    environ = ENVIRONMENT | privileges.names(paths)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     paths.postgresql.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) 
     major = choose(installed, data_versions(paths))
     data = paths.postgresql / str(major)
     if not data.is_dir():
-        _create(installed[major], data)
+        _create(installed[major], data, environ)
     if not (paths.postgresql / "local.conf").exists():
         files.write(paths.postgresql / "local.conf", LOCAL, mode=0o600)
     files.write(data / "postgresql.conf", configuration(settings, paths), mode=0o600)
@@ -69,7 +70,7 @@ def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) 
     _remove_stale(data, paths.postgresql_socket)
     log.info("postgresql.started", version=major, data=data)
     server = os.fspath(installed[major] / "postgres")
-    os.execve(server, [server, "-D", os.fspath(data)], ENVIRONMENT)
+    os.execve(server, [server, "-D", os.fspath(data)], environ)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -121,7 +122,7 @@ def choose(installed: dict[int, Path], present: set[int]) -> int:
     return max(present & installed.keys() or installed)
 
 
-def _create(bin_directory: Path, data: Path) -> None:
+def _create(bin_directory: Path, data: Path, environ: dict[str, str]) -> None:
     """Make an empty cluster beside its place and move it there, so that a crash leaves all or nothing."""
     began = time.monotonic()
     temporary = data.with_name(f".{data.name}.new")
@@ -135,7 +136,7 @@ def _create(bin_directory: Path, data: Path) -> None:
         "--data-checksums",
         "--auth-local=peer",
         "--auth-host=scram-sha-256",
-        environ=ENVIRONMENT,
+        environ=environ,
         silent_within=300.0,
     )
     temporary.rename(data)

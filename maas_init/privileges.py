@@ -7,6 +7,7 @@ every child inherits. Under no-new-privileges file capabilities are ignored and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import sys
@@ -14,16 +15,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import confine, paths
-from .errors import MaasInitError
+from . import confine, files, log, paths
+from .paths import Paths
 
 MAAS = "maas"
-"""The user that everything runs as; the image decides its uid (568)."""
+"""The user that everything runs as; the image decides its uid (568), unless the container is started as another."""
 
 USEFUL = confine.NUMBERS
 """The capabilities that some service may have; nothing of MAAS needs another one."""
 
-NEEDED_TO_LEAVE_ROOT = {"chown": 0, "setgid": 6, "setuid": 7}
+NEEDED_TO_LEAVE_ROOT = {"setgid": 6, "setuid": 7}
 
 SETPRIV = paths.PROGRAMS / "setpriv"
 
@@ -64,8 +65,13 @@ class Privileges:
         can_raise = self.uid == 0 or not self.no_new_privileges
         return self.bounding if can_raise and SETPRIV.exists() else self.ambient
 
-    def lacks(self, needed: Iterable[str]) -> str:
+    def lacks(self, needed: Iterable[str], *, refuses_root: bool = False) -> str:
         """Return, in words for the operator, what of `needed` this process does not have and what helps; or nothing."""
+        if refuses_root and self.uid == 0:
+            return (
+                "it refuses to run as root, and the root of this container may not become another user; "
+                "start the container without a user, or with --user 568:568, or with cap_add: [SETGID, SETUID]"
+            )
         missing = [name for name in needed if name not in self.effective]
         if not missing:
             return ""
@@ -107,23 +113,65 @@ def launcher(privileges: Privileges, *, uid: int, gid: int) -> list[str]:
     return argv
 
 
-def leave_root() -> None:
-    """Become the user maas when started as root: replaces this process by itself, started again as maas.
+def names(where: Paths) -> dict[str, str]:
+    """Return what has programs take our uid for maas's (configure/users.py); nothing where the image knows it."""
+    if not any(where.at("/usr/lib").glob("*/libnss_wrapper.so")):
+        return {}
+    # The file itself: asked for by its name, maas would be us to those who have these already.
+    lines = where.at("/etc/passwd").read_text(encoding="utf-8").splitlines()
+    if any(line.startswith(f"{MAAS}:x:{os.geteuid()}:") for line in lines):
+        return {}
+    return {
+        "LD_PRELOAD": "libnss_wrapper.so",
+        "NSS_WRAPPER_PASSWD": os.fspath(where.run / "passwd"),
+        "NSS_WRAPPER_GROUP": os.fspath(where.run / "group"),
+    }
 
-    Raises MaasInitError when this root may not even do that.
+
+def is_root_as_maas(where: Paths) -> bool:
+    """Whether we are root that could not become maas: nginx would try to become somebody else."""
+    return os.geteuid() == 0 and bool(names(where))
+
+
+def leave_root(uid: int | None, gid: int | None, volumes: Iterable[Path] = ()) -> None:
+    """Become maas, or whoever was asked for, when started as root: replaces this process by itself, started again.
+
+    Before that, the volumes are made this user's own. Root that may not become anybody stays what it is: without
+    capabilities it can do no more than any other user.
     """
     privileges = Privileges.look()
-    if privileges.uid != 0:
+    if privileges.uid != 0 or privileges.missing_to_leave_root:
+        _tell_who_we_stay(privileges, uid, gid)
         return
-    if privileges.missing_to_leave_root:
-        names = " ".join(name.upper() for name in privileges.missing_to_leave_root)
-        raise MaasInitError(
-            f"cannot become the user {MAAS}: this container runs as root without the capabilities {names}",
-            hint="start it without a user, or with --user 568:568; the image needs no root",
-        )
-    maas = pwd.getpwnam(MAAS)
+    known = pwd.getpwnam(MAAS)
+    uid = known.pw_uid if uid is None else uid
+    gid = known.pw_gid if gid is None else gid
+    for volume in volumes:
+        given, left = files.give(volume, uid, gid)
+        if given or left:
+            log.info("volume.given", path=volume, uid=uid, gid=gid, given=given, left=left)
     for stream in (1, 2):
-        # Services open the container's output by its name, and it belongs to whom the container was started as.
-        os.fchown(stream, maas.pw_uid, maas.pw_gid)
-    argv = [*launcher(privileges, uid=maas.pw_uid, gid=maas.pw_gid), *sys.argv]
+        # They belong to whom the container was started as, and /dev/stdout shall work for people, too.
+        with contextlib.suppress(OSError):
+            os.fchown(stream, uid, gid)
+    argv = [*launcher(privileges, uid=uid, gid=gid), *sys.argv]
     os.execv(argv[0], argv)
+
+
+def _tell_who_we_stay(privileges: Privileges, uid: int | None, gid: int | None) -> None:
+    if privileges.uid == 0:
+        missing = [name.upper() for name in privileges.missing_to_leave_root]
+        log.warning(
+            "root.kept",
+            reason=f"this container runs as root without {' and '.join(missing)}, so it cannot become {MAAS}",
+            consequence="everything runs as root with the capabilities that the container has",
+            remedy=f"start it without a user, or with --user 568:568; or cap_add: [{', '.join(missing)}]",
+        )
+    asked = [f"{name}={wanted}" for name, wanted in (("PUID", uid), ("PGID", gid)) if wanted is not None]
+    if asked and (uid not in (None, os.geteuid()) or gid not in (None, os.getegid())):
+        log.warning(
+            "user.kept",
+            reason=f"{' and '.join(asked)} need a container that starts as root and may leave it; "
+            f"this one runs as {os.geteuid()}:{os.getegid()}",
+            remedy="say it with --user (user: in compose.yaml) instead, or start the container as root",
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import configparser
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,6 +105,10 @@ class Service:
     """Those that it cannot do its work without; where one is missing it is not started, and that is said."""
     pass_environment: tuple[str, ...] = ()
     """Variables that it sees besides those that all see, if they are set (systemd's PassEnvironment=)."""
+    listens: tuple[tuple[str, str, int], ...] = ()
+    """Ports that nobody else may hold: protocol, address (or nothing: all of them), port."""
+    refuses_root: bool = False
+    """Its program does not run as root, not even where root has no rights."""
     configuration: tuple[str, ...] = ()
     """Files that it reads and maas-init writes: when one changes, it is reloaded or restarted."""
     reloads: tuple[str, ...] = ()
@@ -197,7 +201,7 @@ KEYS = {
     "description", "unit", "roles", "type", "start", "requires", "binds_to", "condition_path_exists",
     "condition_environment", "critical", "check", "check_every", "check_within", "check_threshold",
     "start_within", "on_failure", "on_check_failure", "ambient_capabilities", "capabilities", "pass_environment",
-    "configuration", "reloadable", "reloads", "remedy",
+    "configuration", "reloadable", "reloads", "remedy", "refuses_root", "listens",
 }  # fmt: skip
 
 
@@ -244,19 +248,11 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
     if not roles <= ROLES:
         raise refuse("roles", "give region, rack or both")
     environment = tuple((word.partition("=")[0], word.partition("=")[2]) for word in words("condition_environment"))
-    for key in ("ambient_capabilities", "capabilities"):
-        if not CAPABILITIES.keys() >= set(words(key)):
-            raise refuse(key, f"give some of {', '.join(CAPABILITIES)}")
-    capabilities, ambient = words("capabilities"), words("ambient_capabilities")
-    if kind == "service" and not set(ambient).issuperset(capabilities):
-        raise refuse(
-            "capabilities", f"it is not given all of them: ambient_capabilities is {' '.join(ambient) or 'empty'}"
-        )
-    for key in ("ambient_capabilities", "pass_environment"):
-        if kind == "check" and words(key):
-            raise refuse(key, "a check has no process; leave it out")
-    if not all(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", word) for word in words("pass_environment")):
-        raise refuse("pass_environment", "give names of variables, separated by spaces")
+    rights = _rights(kind, words, refuse)
+    try:
+        listens = tuple(map(_port, words("listens")))
+    except ValueError:
+        raise refuse("listens", "give PROTOCOL/PORT or PROTOCOL/ADDRESS:PORT, for example tcp/5240") from None
     return Service(
         name=name,
         description=section.get("description", ""),
@@ -269,9 +265,11 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         binds_to=words("binds_to"),
         condition_path_exists=words("condition_path_exists"),
         condition_environment=environment,
-        ambient_capabilities=ambient,
-        capabilities=capabilities,
-        pass_environment=words("pass_environment"),
+        ambient_capabilities=rights["ambient_capabilities"],
+        capabilities=rights["capabilities"],
+        pass_environment=rights["pass_environment"],
+        listens=listens,
+        refuses_root=choice("refuses_root", "no", ("yes", "no")) == "yes",
         configuration=words("configuration"),
         reloadable=choice("reloadable", "no", ("yes", "no")) == "yes",
         reloads=words("reloads"),
@@ -290,6 +288,34 @@ def _service(file: Path, name: str, kind: str, section: configparser.SectionProx
         remedy=section.get("remedy", ""),
         on_check_failure=Action(choice("on_check_failure", "ignore", ("ignore", "restart", "shutdown"))),
     )
+
+
+def _rights(
+    kind: str, words: Callable[[str], tuple[str, ...]], refuse: Callable[[str, str], ServiceFileError]
+) -> dict[str, tuple[str, ...]]:
+    """Return what a service may do and see."""
+    for key in ("ambient_capabilities", "capabilities"):
+        if not CAPABILITIES.keys() >= set(words(key)):
+            raise refuse(key, f"give some of {', '.join(CAPABILITIES)}")
+    found = {key: words(key) for key in ("ambient_capabilities", "capabilities", "pass_environment")}
+    ambient = found["ambient_capabilities"]
+    if kind == "service" and not set(ambient).issuperset(found["capabilities"]):
+        raise refuse(
+            "capabilities", f"it is not given all of them: ambient_capabilities is {' '.join(ambient) or 'empty'}"
+        )
+    for key in ("ambient_capabilities", "pass_environment"):
+        if kind == "check" and words(key):
+            raise refuse(key, "a check has no process; leave it out")
+    if not all(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", word) for word in words("pass_environment")):
+        raise refuse("pass_environment", "give names of variables, separated by spaces")
+    return found
+
+
+def _port(text: str) -> tuple[str, str, int]:
+    found = re.fullmatch(r"(tcp|udp)/(?:([0-9.]+):)?([0-9]{1,5})", text)
+    if not found:
+        raise ValueError
+    return found[1], found[2] or "", int(found[3])
 
 
 def _wanted(service: Service, roles: frozenset[str], environment: Mapping[str, str]) -> bool:

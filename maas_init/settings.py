@@ -83,6 +83,18 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def _id(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 2**32 - 1:
+        raise ValueError("is not the number of a user or group")
+    return int(text)
+
+
+def _uid(text: str) -> int:
+    if _id(text) == 0:
+        raise ValueError("is root")
+    return _id(text)
+
+
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text):
         raise ValueError("is not a number of seconds")
@@ -447,6 +459,13 @@ VARIABLES = (
         " or ".join(FORMATS),
         default="console",
     ),
+    Variable(
+        "PUID",
+        _uid,
+        "As which user everything runs in a container that is started as root; without it as the image's (568).",
+        "the number of a user other than root, for example 1000",
+    ),
+    Variable("PGID", _id, "As which group.", "the number of a group, for example 1000"),
 )
 
 
@@ -504,6 +523,8 @@ class Settings:
     region_secret: Secret | None
     debug: bool
     log_format: str
+    uid: int | None
+    gid: int | None
 
     @property
     def roles(self) -> frozenset[str]:
@@ -565,6 +586,8 @@ class Settings:
             "region_secret": parsed["MAAS_REGION_SECRET"],
             "debug": parsed["MAAS_DEBUG"],
             "log_format": parsed["MAAS_INIT_LOG_FORMAT"],
+            "uid": parsed["PUID"],
+            "gid": parsed["PGID"],
         }
         if parsed["MAAS_ROLE"] in RACK_ALONE:
             return Settings(**common)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from maas_init import boot
+from maas_init.paths import Paths
+from maas_init.privileges import Privileges
 
 NOBODY = 65534
 
@@ -66,3 +68,18 @@ def test_what_root_left_becomes_ours_and_the_rest_is_told(volume: Path, capfd: p
 def test_host_name_that_docker_made_up_is_warned_of(name: str, warned: bool, capfd: pytest.CaptureFixture[str]) -> None:
     boot._look_at_host_name(name)
     assert ("hostname.made_up" in capfd.readouterr().err) is warned
+
+
+def test_all_volumes_that_cannot_be_written_are_told_before_anything_is() -> None:
+    with tempfile.TemporaryDirectory(prefix="mi-", dir="/tmp") as name:
+        where = Paths(Path(name))
+        where.root.chmod(0o755)
+        for volume in where.volumes:
+            volume.mkdir(parents=True)
+        where.maas_logs.chmod(0o777)
+        with as_nobody(), pytest.raises(boot.NotWritable) as caught:
+            boot.prepare(where, Privileges.look())
+        those = [str(volume) for volume in where.volumes if volume != where.maas_logs]
+        assert f"chown -R {NOBODY}:0 {' '.join(those)}," in str(caught.value)
+        assert f"cannot write to the volumes {those[0]} of 0:0 (mode 755), " in str(caught.value)
+        assert not [path for path in where.root.rglob("*") if path.is_file()]

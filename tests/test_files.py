@@ -157,3 +157,34 @@ def test_full_volume_gets_nothing(skeleton: Path, tmp_path: Path) -> None:
     volume.mkdir()
     files.fill(skeleton, volume)
     assert files.fill(skeleton, volume) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_only_what_belongs_to_somebody_else_is_given_and_no_link_is_followed(tmp_path: Path) -> None:
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    (volume / "deep/deeper").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "file").write_text("not ours to give")
+    (volume / "directory").symlink_to(outside)
+    (volume / "link").symlink_to(outside / "file")
+    for name in ("mine", "deep/foreign", "deep/deeper/foreign"):
+        (volume / name).write_text(name)
+    for path in (volume, volume / "mine"):
+        os.chown(path, 1234, 77)
+
+    assert files.give(volume, 1234, 5678) == (6, 0)
+
+    owners = {path.name: (path.lstat().st_uid, path.lstat().st_gid) for path in [volume, *volume.rglob("*")]}
+    assert owners.pop("volume") == owners.pop("mine") == (1234, 77), "the owner was right"
+    assert set(owners.values()) == {(1234, 5678)}
+    assert {path.lstat().st_uid for path in (outside, outside / "file")} == {0}
+    assert files.give(volume, 1234, 5678) == (0, 0)
+
+
+def test_file_whose_mode_is_wrong_gets_it_without_being_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("text")
+    path.chmod(0o600)
+    before = path.stat().st_ino
+    assert files.write(path, "text", mode=0o640)
+    assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (before, 0o640)

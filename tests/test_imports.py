@@ -37,6 +37,7 @@ HANDS = {
     "probes",
     "supervisor",
     "unixhttp",
+    "ports",
     "privileges",
     "confine",
     "log",

@@ -168,6 +168,8 @@ def test_missing_variable_is_told(name: str, given_: str) -> None:
     assert caught.value.exit_code is ExitCode.BAD_SETTINGS
 
 
+NUMBERS = {"PUID": "1000", "PGID": "0"}
+
 MALFORMED = {
     "POSTGRES_HOST": [
         *("two words", "a..b", "-h", "300.1.1.1", "1.2.3", "host;", "host'", "%(x)s", "a\nb", "/run\n", "/a b"),
@@ -207,6 +209,8 @@ MALFORMED = {
     "POSTGRES_SSLCERT": ["/run/secrets/client.crt", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"],
     "POSTGRES_SSLKEY": ["/run/secrets/client.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END x"],
     "MAAS_INIT_LOG_FORMAT": ["JSON", "text", "console json", "json\n"],
+    "PUID": ["0", "-1", "maas", "1000:1000", "4294967295", "1\n"],
+    "PGID": ["-1", "maas", "1.5", "4294967295", "1\n"],
     "MAAS_INIT_DATABASE_INTERVAL": ["-1", "soon", "1e9", "nan", "inf", "1,5", "2\n"],
 }
 
@@ -278,7 +282,7 @@ def test_certificate_and_key_go_together() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("MAAS_TLS_", "POSTGRES_SSL"))])
 def test_value_may_lie_in_a_file(name: str, tmp_path: Path) -> None:
-    example = next(v.default for v in VARIABLES if v.name == name) or (REQUIRED | RACK)[name]
+    example = next(v.default for v in VARIABLES if v.name == name) or (REQUIRED | RACK | NUMBERS)[name]
     file = tmp_path / "value"
     file.write_text(f"{example}\n")
     assert settings(**{name: "", f"{name}_FILE": str(file)}) == settings(**{name: example})

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .. import commands, files
+from .. import commands, files, privileges
 from ..database import Connection
 from ..errors import CommandFailed
 from ..masks import Masks
@@ -61,7 +61,9 @@ class Maas:
 
     def _environment(self) -> dict[str, str]:
         """Return what commands see: what MAAS's units give them, and nothing that a shell may have brought."""
-        return self.paths.environment() | {
+        return {
+            **self.paths.environment(),
+            **privileges.names(self.paths),
             MARK: mark(self.paths),
             "PYTHONUNBUFFERED": "1",  # progress comes line by line
             "DJANGO_SETTINGS_MODULE": "maasserver.djangosettings.settings",

@@ -10,7 +10,7 @@ from .. import files, log
 from ..paths import Paths
 from ..services import Catalogue
 from ..settings import RegionSettings, Settings, values
-from . import http, ntp, proxy, supervisord, syslog, tftp
+from . import http, ntp, proxy, supervisord, syslog, tftp, users
 from .file import ConfigFile
 
 
@@ -35,6 +35,7 @@ def planned(settings: Settings, where: Paths, environ: Mapping[str, str], catalo
         told,
         ConfigFile(where.masks, json.dumps(settings.secrets()), mode=0o600),
         *postgresql_tls(settings, where),
+        *users.names(where),
         supervisord.supervisord_conf(where, catalogue, settings),
         *http.files(where, with_region="region" in settings.roles),
         *ntp.chrony_conf(where),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import dedent
 
-from .. import start_page
+from .. import privileges, start_page
 from ..paths import Paths
 from .file import ConfigFile
 
@@ -40,6 +40,7 @@ def nginx_conf(where: Paths, *, with_region: bool) -> ConfigFile:
     """Return nginx's main configuration. The sites log their requests to syslog themselves."""
     maas = where.maas_data / "http"
     ours = where.run / "http"
+    user = "user maas;" if privileges.is_root_as_maas(where) else ""
     return ConfigFile(
         ours / "nginx.conf",
         dedent(
@@ -47,6 +48,7 @@ def nginx_conf(where: Paths, *, with_region: bool) -> ConfigFile:
             # Written by maas-init at start. MAAS's sites are {maas}/*.nginx.conf.
             pid {where.at("/run/maas-http.pid")};
             worker_processes 2;
+            {user}
             error_log stderr;
 
             events {{

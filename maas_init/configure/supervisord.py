@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from textwrap import dedent
 
+from .. import privileges
 from ..paths import Paths
 from ..services import Catalogue
 from ..settings import RegionSettings, Settings
@@ -17,10 +18,11 @@ LISTENER = "health"
 def supervisord_conf(where: Paths, catalogue: Catalogue, settings: Settings) -> ConfigFile:
     """Return supervisord's configuration. It is silent because our plug-in prints its log, labelled like the others.
 
-    How to reach the database with TLS is in every service's environment: MAAS's configuration has no place for it.
+    How to reach the database with TLS, for which MAAS's configuration has no place, and who user maas is, are in every
+    service's environment; in supervisord's own the latter would be lost on its way through setpriv.
     """
     tls = settings.database.tls_environment(where) if isinstance(settings, RegionSettings) else {}
-    environment = ",".join(f'{name}="{value}"' for name, value in tls.items())
+    for_all = ",".join(f'{name}="{value}"' for name, value in {**tls, **privileges.names(where)}.items())
     included = " ".join(str(file) for file in catalogue.files)
     given = {service.name: service.ambient_capabilities for service in catalogue.services}
     # The listener looks into the processes of others, and the kernel lets nobody who may do less than they.
@@ -46,7 +48,7 @@ def supervisord_conf(where: Paths, catalogue: Catalogue, settings: Settings) -> 
             ; A child tries to close so many descriptors one by one. They close themselves: Python sees to that.
             minfds = 64
             identifier = maas
-            environment = {environment}
+            environment = {for_all}
 
             [rpcinterface:supervisor]
             supervisor.rpcinterface_factory = maas_init.plugin:operators

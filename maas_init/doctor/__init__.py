@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import files, privileges
 from ..errors import MaasInitError
+from ..paths import Paths
 from ..privileges import Privileges
 from . import container, database, identity, network, upkeep, volumes
 from .finding import Check, Finding, Level, warning
@@ -35,14 +36,15 @@ EXIT_CODES = {Level.OK: 0, Level.SKIPPED: 0, Level.WARNING: 1, Level.FAILURE: 2}
 Findings = list[tuple[Check, Finding]]
 
 
-def come_as_services_do() -> None:
+def come_as_services_do(where: Paths) -> None:
     """Take the user and the capabilities that services have: replaces this process by itself, where that can be had.
 
     Raw sockets can then be opened, and processes be seen that have these capabilities.
     """
     now = Privileges.look()
     if now.uid == 0 and not now.missing_to_leave_root:
-        privileges.leave_root()
+        running = where.run.stat() if where.settings.exists() else None
+        privileges.leave_root(running and running.st_uid, running and running.st_gid)
     argv = privileges.launcher(now, uid=os.geteuid(), gid=os.getegid())
     if argv:
         os.execv(argv[0], [*argv, *sys.argv])

@@ -30,7 +30,7 @@ def user(patient: Patient) -> str | Finding:
     """Is the container's user one that MAAS can run as?"""
     found = patient.privileges
     if found.uid == 0 and found.missing_to_leave_root:
-        return failure(f"it is root without {' '.join(map(str.upper, found.missing_to_leave_root))}")
+        return warning(f"it is root without {' '.join(map(str.upper, found.missing_to_leave_root))}")
     return f"uid {found.uid}"
 
 
@@ -125,7 +125,7 @@ CHECKS: Iterable[Check] = (
     ),
     Check(
         user,
-        "It cannot become the user of MAAS, and MAAS does not run as root.",
+        "It cannot become the user of MAAS: everything runs as root, which PostgreSQL refuses.",
         "Start it without a user, or with `--user 568:568`; the image needs no root.",
     ),
     Check(

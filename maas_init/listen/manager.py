@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import decide, files, health, log, privileges, probes, retry
+from .. import decide, files, health, log, ports, privileges, probes, retry
 from ..decide import Rung
 from ..errors import ExitCode
 from ..health import Desired, Health, Level, Process, State
@@ -67,7 +67,8 @@ class Manager:
         here = privileges.Privileges.look()
         given = {"net_bind_service"} if privileges.ports_are_free() else set()
         for state in self.states.values():
-            state.lacks = here.lacks(name for name in state.service.capabilities if name not in given)
+            needed = (name for name in state.service.capabilities if name not in given)
+            state.lacks = here.lacks(needed, refuses_root=state.service.refuses_root)
             state.missing = tuple({*state.service.ambient_capabilities} - here.effective - given)
             if state.lacks:
                 log.warning("service.lacking", service=state.service.name, what=state.lacks)
@@ -161,6 +162,7 @@ class Manager:
     def _judge(self, now: float) -> None:
         for state in self.states.values():
             state.condition = self._unmet_condition(state.service)
+            state.occupied = self._who_is_in_the_way(state)
             check = state.service.check
             if state.service.watched_only and not self._can_be_asked(state):
                 state.since = now  # its time for a first answer begins when it is asked
@@ -202,6 +204,14 @@ class Manager:
             if not self.where.at(path).exists():
                 return f"{path} does not exist yet"
         return ""
+
+    def _who_is_in_the_way(self, state: State) -> str:
+        """Say who else holds a port of what is not well; it is tried on, so it comes up when the port is free."""
+        if not state.service.listens or not (state.failed or state.health.failures or state.overdue):
+            return ""
+        found = ports.holder(state.service.listens, state.pid)
+        # Of a check, processes of this container are what it asks.
+        return str(found) if found and not (found.pid and state.service.watched_only) else ""
 
     # What supervisord shows.
 

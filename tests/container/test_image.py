@@ -20,7 +20,7 @@ def inside(image: str, script: str) -> list[str]:
 
 def test_keys_that_packages_generate_are_not_shipped(image: str) -> None:
     script = (
-        "ls -A /etc/bind/maas /var/lib/bind/maas;"
+        "cd /usr/share/maas-init/skeleton; ls -A var/lib/maas/bind/*; ls etc/bind/rndc.key 2> /dev/null;"
         " ls /etc/bind/rndc.key /etc/ssl/private/ssl-cert-snakeoil.key /etc/maas/regiond.conf 2> /dev/null;"
         " find / -xdev -name '*.conf*' -path '*bind*' | xargs grep -ls secret; true"
     )
@@ -79,12 +79,22 @@ def test_labels_say_what_it_is_and_where_it_comes_from(image: str) -> None:
     assert re.fullmatch(r"(https://.*)?", ours["source"])
 
 
-def test_maas_is_user_568_and_owns_what_it_writes(image: str) -> None:
-    script = (
-        "id -u maas; id -g maas; stat -c %u /run /etc/maas /var/lib/maas /var/log/maas /tmp/maas /etc/bind /etc/chrony"
-    )
+def test_maas_is_user_568_and_owns_the_volumes(image: str) -> None:
+    script = "id -u maas; id -g maas; stat -c %u:%g:%A /etc/maas /var/lib/maas /var/log/maas /tmp/maas"
 
-    assert inside(image, script) == ["568"] * 9
+    assert inside(image, script) == ["568", "568", *["568:0:drwxrwxr-x"] * 4], "group 0 may do what the owner may"
+
+
+def test_whatever_else_is_written_lies_where_any_user_may(image: str) -> None:
+    links = (
+        *("/etc/bind", "/etc/chrony", "/var/cache/bind", "/var/cache/maas", "/var/lib/chrony", "/var/log/chrony"),
+        *("/var/log/nginx", "/var/spool/maas-proxy"),
+    )
+    places = inside(image, f"stat -c %A /run /run/lock /tmp; readlink {' '.join(links)}")
+
+    assert places[:3] == ["drwxrwxrwt"] * 3
+    assert {place.rsplit("/", 1)[0] for place in places[3:]} <= {"/run/maas-init", "/run/maas-init/etc", "/tmp/maas"}
+    assert len(places) == 3 + len(links)
 
 
 def test_its_settings_are_those_that_are_promised(image: str) -> None:

@@ -1,0 +1,204 @@
+"""Every way to start a container: what runs, what does not and why. The table is docs/reference/ways-to-start.md."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from . import docker
+from .docker import CAPABILITIES, POSTGRES_PASSWORD, Container, until
+
+PAGE = Path(__file__).parents[2] / "docs/reference/ways-to-start.md"
+
+USERS = ("568", "0", "1234:0")
+CAPS = {
+    "Docker's own": (),
+    "ALL dropped, three added": ("--cap-drop", "ALL", *(w for name in CAPABILITIES for w in ("--cap-add", name))),
+    "ALL dropped": ("--cap-drop", "ALL"),
+}
+PRIVILEGES = {"may gain": (), "no-new-privileges": ("--security-opt", "no-new-privileges")}
+NETWORKS = ("bridge", "host")
+ROOTS = {"writable": (), "read-only": ("--read-only", "--tmpfs", "/run", "--tmpfs", "/tmp")}
+
+
+class Cell(NamedTuple):
+    """One way to start it."""
+
+    user: str
+    caps: str
+    privileges: str
+    network: str
+    root: str
+
+
+CELLS = [Cell(*values) for values in itertools.product(USERS, CAPS, PRIVILEGES, NETWORKS, ROOTS)]
+
+SETTLED = ("ready", "off", "blocked")
+
+
+class Seen(NamedTuple):
+    """What came of it."""
+
+    level: str
+    ready: int
+    off: tuple[str, ...]
+    blocked: tuple[str, ...]
+    """With the reason, where that is not another one in this list."""
+    lacking: tuple[str, ...]
+    """What could not be started if MAAS asked for it."""
+    restarts: int
+    answer: str
+
+
+def pairs(cell: Cell) -> set[tuple[int, str, int, str]]:
+    return {(i, a, j, b) for (i, a), (j, b) in itertools.combinations(enumerate(cell), 2)}
+
+
+def covering(cells: Sequence[Cell]) -> list[Cell]:
+    """Return some cells that have, together, every pair of values that all of them have."""
+    left = set().union(*map(pairs, cells))
+    chosen = []
+    while left:
+        best = max(cells, key=lambda cell: len(pairs(cell) & left))
+        chosen.append(best)
+        left -= pairs(best)
+    return chosen
+
+
+class Ground:
+    """What all cells share: PostgreSQL on a Unix socket, and a network namespace with a host's rules."""
+
+    def __init__(self, image: str, network: str, postgres_image: str) -> None:
+        self.image, self.network = image, network
+        self._name = f"maas-init-test-{secrets.token_hex(4)}"
+        docker.docker("volume", "create", self._name)
+        docker.docker(
+            *("run", "--detach", "--name", self._name, "--network", "none"),
+            *("--env", f"POSTGRES_PASSWORD={POSTGRES_PASSWORD}", "--env", "POSTGRES_USER=maas"),
+            *("--env", "POSTGRES_DB=maasdb", "--volume", f"{self._name}:/run/postgresql", postgres_image),
+        )
+        until(lambda: "1" in self.sql("SELECT 1", check=False), "the database")
+
+    def sql(self, statement: str, *, check: bool = True) -> str:
+        password = f"PGPASSWORD={POSTGRES_PASSWORD}"
+        psql = ("psql", "--host", "/run/postgresql", "--username", "maas", "--quiet", "--no-align", "--tuples-only")
+        return docker.docker(
+            *("exec", "--env", password, self._name, *psql, "--dbname", "maasdb", "--command", statement), check=check
+        )
+
+    def close(self) -> None:
+        docker.docker("rm", "--force", "--volumes", self._name, check=False)
+        docker.docker("volume", "rm", self._name, check=False)
+
+    @contextmanager
+    def host(self) -> Iterator[str]:
+        """A network namespace with the rules of a host for ports below 1024, of which there may be several at once."""
+        name = f"maas-init-test-{secrets.token_hex(4)}"
+        docker.docker(
+            *("run", "--detach", "--name", name, "--hostname", "maas", "--network", self.network),
+            *("--sysctl", "net.ipv4.ip_unprivileged_port_start=1024", "--entrypoint", "sleep", self.image, "infinity"),
+        )
+        try:
+            yield f"container:{name}"
+        finally:
+            docker.docker("rm", "--force", "--volumes", name, check=False)
+
+    def container(self, cell: Cell, network: str) -> Container:
+        """Return a container that is to be started that way."""
+        database = f"cell_{secrets.token_hex(4)}"
+        self.sql(f"CREATE DATABASE {database}")
+        settings = docker.SETTINGS | {"POSTGRES_HOST": "/run/database", "POSTGRES_DB": database}
+        options = (
+            *("--user", cell.user, "--volume", f"{self._name}:/run/database"),
+            *(*CAPS[cell.caps], *PRIVILEGES[cell.privileges], *ROOTS[cell.root]),
+        )
+        return Container(self.image, network, settings, options)
+
+    def look(self, cell: Cell) -> Seen:
+        """Start it that way and tell what is seen."""
+        if cell.network == "bridge":
+            return self.seen(self.container(cell, self.network))
+        with self.host() as network:
+            return self.seen(self.container(cell, network))
+
+    def seen(self, container: Container) -> Seen:
+        """Start it, wait until everything has found its place, and tell which."""
+        try:
+            container.start_plainly()
+            return _settled(container)
+        finally:
+            container.remove()
+
+    def look_at_all(self, cells: Iterable[Cell], side_by_side: int) -> dict[Cell, Seen]:
+        cells = list(cells)
+        with ThreadPoolExecutor(side_by_side) as pool:
+            return dict(zip(cells, pool.map(self.look, cells), strict=True))
+
+
+def _settled(container: Container) -> Seen:
+    def settled() -> bool:
+        assert container.inspect(".State.Running"), f"it ended: {container.logs()[-4000:]}"
+        levels = {name: each["level"] for name, each in container.status()["services"].items()}
+        return set(levels.values()) <= set(SETTLED) and levels.get("api") == "ready" and levels.get("agent") != "off"
+
+    try:
+        until(settled, "everything in its place", within=600)
+    except AssertionError as error:
+        status = container.execute("maas-init", "status", check=False)
+        raise AssertionError(f"{error}\n{container.options}\n{status}\n{container.logs()[-3000:]}") from error
+    answer = container.execute(
+        *("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"), "http://127.0.0.1:5240/MAAS/rpc/"
+    )
+    status = container.status()
+    services: Mapping[str, dict[str, object]] = status["services"]
+    blocked = {name: str(each["because"]) for name, each in services.items() if each["level"] == "blocked"}
+    lacking = re.findall(r"service\.lacking service=(\S+)", container.logs())
+    return Seen(
+        level=status["level"],
+        ready=sum(each["level"] == "ready" for each in services.values()),
+        off=tuple(name for name, each in services.items() if each["level"] == "off"),
+        blocked=tuple(f"{name}: {why}" for name, why in blocked.items()),
+        lacking=tuple(sorted(name for name in lacking if name not in blocked)),
+        restarts=sum(int(str(each["restarts"])) for each in services.values()),
+        answer=answer,
+    )
+
+
+# The page.
+
+HEADER = """\
+# Ways to start it, and what runs
+
+<!-- Written by `make matrix` from what was seen; do not edit. -->
+
+Every way of five choices, {cells} in all, each started with MAAS's simulator and a database beside it. In all of them
+the region's web answer came (HTTP 200 on port 5240) and nothing was restarted. `host` is a network of its own with a
+host's rules: ports below 1024 only for those with NET_BIND_SERVICE; a test tries some of these ways on the real network
+of its machine, too. The three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE. Off everywhere: {off}, which MAAS asks for.
+
+`blocked` services are named with the reason in `maas-init status`; *DHCP* says whether dhcpd could start.
+User `0` becomes 568 where it has SETUID and SETGID; where all is dropped it stays root, without rights.
+
+| user | capabilities | privileges | network | root file system | container | ready | blocked | DHCP |
+|---|---|---|---|---|---|--:|---|---|
+"""
+
+
+def row(cell: Cell, seen: Seen) -> str:
+    """Return a cell's line in the table."""
+    blocked = ", ".join(sorted(each.partition(":")[0] for each in seen.blocked)) or "nothing"
+    dhcp = "no" if "dhcpd" in seen.lacking else "yes"
+    return f"| {' | '.join(cell)} | {seen.level} | {seen.ready} | {blocked} | {dhcp} |"
+
+
+def page(found: Mapping[Cell, Seen]) -> str:
+    """Return the whole page."""
+    off = sorted({name for seen in found.values() for name in seen.off})
+    rows = (row(cell, seen) for cell, seen in found.items())
+    return HEADER.format(cells=len(found), off=", ".join(off)) + "\n".join(rows) + "\n"

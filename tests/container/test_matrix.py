@@ -1,0 +1,57 @@
+"""Ways to start a container: each pair of choices here, all of them with `make matrix`, which writes the table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .matrix import CELLS, PAGE, Cell, Ground, Seen, covering, row
+from .matrix import page as written
+from .test_compose import postgres_image
+
+pytestmark = pytest.mark.container
+
+ALL = os.environ.get("MAAS_INIT_MATRIX") == "all"
+CHOSEN = CELLS if ALL else covering(CELLS)
+
+
+@pytest.fixture(scope="module")
+def ground(image: str, network: str) -> Iterator[Ground]:
+    ground = Ground(image, network, postgres_image(image))
+    yield ground
+    ground.close()
+
+
+@pytest.fixture(scope="module")
+def found(ground: Ground) -> dict[Cell, Seen]:
+    found = ground.look_at_all(CHOSEN, side_by_side=3)
+    if ALL:
+        PAGE.write_text(written(found))
+    return found
+
+
+@pytest.mark.parametrize("cell", CHOSEN, ids=" ".join)
+def test_every_way_to_start_it_is_as_the_table_says(found: dict[Cell, Seen], cell: Cell) -> None:
+    seen = found[cell]
+    assert seen.answer == "200", seen
+    assert seen.restarts == 0, seen
+    for told in seen.blocked:
+        assert "cap_add" in told or "no-new-privileges" in told, "the reason has the remedy"
+    assert row(cell, seen) in PAGE.read_text().splitlines(), seen
+
+
+def test_the_table_has_every_way_once() -> None:
+    lines = PAGE.read_text().splitlines()
+    for cell in CELLS:
+        assert len([line for line in lines if line.startswith(f"| {' | '.join(cell)} |")]) == 1, cell
+    assert len([line for line in lines if line.endswith((" yes |", " no |"))]) == len(CELLS)
+
+
+@pytest.mark.parametrize("user", ["568", "0", "1234:0"])
+def test_on_this_machine_s_own_network_it_is_as_the_table_says(ground: Ground, user: str) -> None:
+    cell = Cell(user, "ALL dropped, three added", "may gain", "host", "read-only")
+    seen = ground.seen(ground.container(cell, "host"))
+    assert (seen.answer, seen.restarts) == ("200", 0), seen
+    assert row(cell, seen) in PAGE.read_text().splitlines(), seen
