@@ -86,8 +86,10 @@ def test_any_environment_gives_settings_or_a_settings_error(root: Path) -> None:
         except SettingsError as error:
             assert str(error).replace("\n", "").isprintable()
             return
-        text = repr(found)
-        assert not [secret for secret in found.secrets() if len(secret) > 25 and secret in text]
+        # What is said twice, once as a secret and once not, is none.
+        said = [*base.values(), *environ.values()]
+        own = [secret for secret in found.secrets() if len(secret) > 25 and said.count(secret) == 1]
+        assert not [secret for secret in own if secret in repr(found)]
         if isinstance(found, RegionSettings):
             plain = (found.database.host, found.database.name, found.database.user, found.maas_url.text)
             assert all(each.isascii() and each.isprintable() and '"' not in each for each in plain)
