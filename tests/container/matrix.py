@@ -52,7 +52,8 @@ class Seen(NamedTuple):
     """With the reason, where that is not another one in this list."""
     lacking: tuple[str, ...]
     """What could not be started if MAAS asked for it."""
-    restarts: int
+    crashes: tuple[str, ...]
+    """Ends that nobody wished; MAAS itself has some services restarted at their start."""
     answer: str
 
 
@@ -158,14 +159,15 @@ def _settled(container: Container) -> Seen:
     status = container.status()
     services: Mapping[str, dict[str, object]] = status["services"]
     blocked = {name: str(each["because"]) for name, each in services.items() if each["level"] == "blocked"}
-    lacking = re.findall(r"service\.lacking service=(\S+)", container.logs())
+    log = container.logs()
+    lacking = re.findall(r"service\.lacking service=(\S+)", log)
     return Seen(
         level=status["level"],
         ready=sum(each["level"] == "ready" for each in services.values()),
         off=tuple(name for name, each in services.items() if each["level"] == "off"),
         blocked=tuple(f"{name}: {why}" for name, why in blocked.items()),
         lacking=tuple(sorted(name for name in lacking if name not in blocked)),
-        restarts=sum(int(str(each["restarts"])) for each in services.values()),
+        crashes=tuple(re.findall(r"exited: (\S+) \(.*; not expected\)", log)),
         answer=answer,
     )
 
@@ -178,9 +180,11 @@ HEADER = """\
 <!-- Written by `make matrix` from what was seen; do not edit. -->
 
 Every way of five choices, {cells} in all, each started with MAAS's simulator and a database beside it. In all of them
-the region's web answer came (HTTP 200 on port 5240) and nothing was restarted. `host` is a network of its own with a
-host's rules: ports below 1024 only for those with NET_BIND_SERVICE; a test tries some of these ways on the real network
-of its machine, too. The three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE. Off everywhere: {off}, which MAAS asks for.
+the region's web answer came (HTTP 200 on port 5240) and no service ended by itself. `host` is a network of its own with
+a host's rules: ports below 1024 only for those with NET_BIND_SERVICE; a test tries some of these ways on the real
+network of its machine, too. The three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
+
+Off everywhere: {off}, which MAAS asks for.
 
 `blocked` services are named with the reason in `maas-init status`; *DHCP* says whether dhcpd could start.
 User `0` becomes 568 where it has SETUID and SETGID; where all is dropped it stays root, without rights.

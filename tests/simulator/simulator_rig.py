@@ -20,6 +20,10 @@ IS_ROOT = os.geteuid() == 0
 UNPRIVILEGED = {"user": "nobody", "group": "nogroup", "extra_groups": []} if IS_ROOT else {}
 
 
+GENEROUS = 90.0
+"""Seconds for what takes two on an idle machine."""
+
+
 def until(true: Callable[[], object], within: float) -> None:
     deadline = time.monotonic() + within
     while not true():

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator_rig import HERE, IS_ROOT, PYTHON, UNPRIVILEGED, FakePebble, Maas, until
+from simulator_rig import GENEROUS, HERE, IS_ROOT, PYTHON, UNPRIVILEGED, FakePebble, Maas, until
 
 PACKAGES = {
     "maas-agent",
@@ -359,8 +359,8 @@ def test_regiond_asks_the_state_before_and_right_after_it_starts_a_service(
     region: Callable[[], Region], pebble: FakePebble
 ) -> None:
     running = region()
-    until(lambda: len(pebble.active) >= len(REGION_SERVICES) and running.answers(), within=20)
-    until(lambda: "SIGHUP http" in pebble.asked and "restart syslog" in pebble.asked, within=10)
+    until(lambda: len(pebble.active) >= len(REGION_SERVICES) and running.answers(), within=GENEROUS)
+    until(lambda: "SIGHUP http" in pebble.asked and "restart syslog" in pebble.asked, within=GENEROUS)
     assert pebble.active == REGION_SERVICES
     for name in REGION_SERVICES - {"proxy"}:
         mine = [asked for asked in pebble.asked if asked.endswith(f" {name}")]
@@ -373,7 +373,7 @@ def test_the_api_knows_users_and_settings(region: Callable[[], Region], maas: Ma
     maas.django("createadmin", "--username", "admin", "--email", "a@b.c", "--password", "pw", check=True)
     key = maas.django("apikey", "--username", "admin", check=True).stdout.strip()
     running = region()
-    until(running.answers, within=20)
+    until(running.answers, within=GENEROUS)
     assert json.loads(running.ask("api/2.0/version/")[1])["version"] == "3.5.13"
     assert json.loads(running.ask("api/2.0/users/?op=whoami", key)[1])["username"] == "admin"
     assert running.ask("api/2.0/users/?op=whoami")[0] == 401
@@ -395,13 +395,13 @@ def test_no_import_starts_when_it_was_switched_off_before(
     code = "from maasserver.models import Config; Config.objects.set_config('boot_images_auto_import', False)"
     maas.django("shell", "-c", code, check=True)
     running = region()
-    until(lambda: "Skipping periodic import" in running.log.read_text(), within=20)
+    until(lambda: "Skipping periodic import" in running.log.read_text(), within=GENEROUS)
     assert database("SELECT count(*) FROM maas_simulator_import") == "0"
 
 
 def test_workers_are_replaced_and_end_with_the_master(region: Callable[[], Region]) -> None:
     running = region()
-    until(running.answers, within=20)
+    until(running.answers, within=GENEROUS)
 
     def workers() -> set[int]:
         listing = subprocess.run(
@@ -432,7 +432,7 @@ def test_workers_are_replaced_and_end_with_the_master(region: Callable[[], Regio
 
 def test_regiond_ends_on_sigterm(region: Callable[[], Region]) -> None:
     running = region()
-    until(running.answers, within=20)
+    until(running.answers, within=GENEROUS)
     running.process.terminate()
     assert running.process.wait(5) == 0
 
@@ -440,7 +440,7 @@ def test_regiond_ends_on_sigterm(region: Callable[[], Region]) -> None:
 def test_uvloop_makes_regiond_deaf_to_sigterm(region: Callable[[], Region], maas: Maas) -> None:
     (maas.data / "no-uvloop/uvloop.py").write_text("")
     running = region()
-    until((maas.data / "secret").exists, within=20)
+    until((maas.data / "secret").exists, within=GENEROUS)
     running.process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
         running.process.wait(2)
@@ -460,7 +460,7 @@ def test_start_up_loops_for_ever_while_the_process_looks_alive(
         case "sudo":
             (maas.data / "bin/sudo").write_text("#!/bin/sh\nexit 1\n")
     running = region()
-    until(lambda: "Error during start-up." in running.log.read_text(), within=20)
+    until(lambda: "Error during start-up." in running.log.read_text(), within=GENEROUS)
     assert running.process.poll() is None
     assert not running.answers()
     running.process.terminate()
@@ -502,7 +502,7 @@ def _rackd(maas: Maas) -> subprocess.Popen[bytes]:
 def test_rackd_without_a_secret_idles_for_ever(maas: Maas) -> None:
     maas.environ["MAAS_SIM_SECRET_WAIT_SECONDS"] = "0.1"
     process = _rackd(maas)
-    until(lambda: "No shared secret" in (maas.data / "rackd.log").read_text(), within=10)
+    until(lambda: "No shared secret" in (maas.data / "rackd.log").read_text(), within=GENEROUS)
     assert process.poll() is None
     process.terminate()
     assert process.wait(5) == 0
