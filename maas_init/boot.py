@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import files, log, paths
-from .errors import ExitCode, MaasInitError
+from .errors import ExitCode, MaasInitError, SettingsError
 from .paths import Paths
 from .privileges import Privileges
 from .settings import RegionSettings, Settings
@@ -113,9 +113,9 @@ def is_made_up(host_name: str) -> bool:
 
 
 def refuse_root(settings: Settings) -> None:
-    """Raise MaasInitError where a database shall run inside and everything has to run as root."""
+    """Raise SettingsError where a database shall run inside and everything has to run as root."""
     if os.geteuid() == 0 and isinstance(settings, RegionSettings) and settings.database.embedded:
-        raise MaasInitError(
+        raise SettingsError(
             "cannot run PostgreSQL in this container: it refuses to run as root, which may become nobody else here",
             hint="start the container without a user, or with --user 568:568; or give it cap_add: [SETUID, SETGID]; "
             "or set POSTGRES_HOST to a PostgreSQL server",
