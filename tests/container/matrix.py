@@ -180,9 +180,10 @@ HEADER = """\
 <!-- Written by `make matrix` from what was seen; do not edit. -->
 
 Every way of five choices, {cells} in all, each started with MAAS's simulator and a database beside it. In all of them
-the region's web answer came (HTTP 200 on port 5240). `make test` starts those that have, together, every pair of choices, and
-sees there that no service ends by itself. `host` is a network of its own with a host's rules: ports below 1024 only for those
-with NET_BIND_SERVICE; a test tries some of these ways on the real network of its machine, too. The three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
+the region's web answer came (HTTP 200 on port 5240). `make test` starts those that have, together, every pair of
+choices, and sees there that no service ends by itself. `host` is a network of its own with a host's rules: ports below
+1024 only for those with NET_BIND_SERVICE; a test tries some of these ways on the real network of its machine, too. The
+three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 
 Off everywhere: {off}, which MAAS asks for.
 
