@@ -119,7 +119,11 @@ def why(where: Paths, name: str) -> int:
         wanted = f"{desired['owner']} wants it {'on' if desired['on'] else 'off'}: {desired['reason']}"
         wanted += f" (since {loglines.stamp(desired['at'])})"
         missing = services[name]["missing_capabilities"]
-        told = [services[name]["why"], wanted, *(f"without {each.upper()}: {CAPABILITIES[each]}" for each in missing)]
+        told = [
+            services[name]["why"],
+            wanted,
+            *(f"without {each.upper()}: {CAPABILITIES.get(each, each)}" for each in missing),
+        ]
     elif name == lastwords.CONTAINER:
         told = [f"the container is {found['level']}: {found['summary']}"]
     else:

@@ -20,6 +20,8 @@ SERVICE = {
     "process": (str, NoneType),
     "pid": (int, NoneType),
     "reloadable": bool,
+    "capabilities": [str],
+    "missing_capabilities": [str],
     **dict.fromkeys(("since", "failed", "restarts"), Number),
     "desired": {"on": bool, "owner": str, "reason": str, "at": Number, "moment": Number},
 }
@@ -53,7 +55,9 @@ def services(where: Paths) -> dict[str, Any]:
 
 
 def _has(shape: Any, value: Any) -> bool:
-    """Return whether a value is of a type, or has at least these keys with such values."""
+    """Return whether a value is of a type, or has at least these keys with such values, or holds only such values."""
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_has(shape[0], each) for each in value)
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(
             name in value and _has(part, value[name]) for name, part in shape.items()

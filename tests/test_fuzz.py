@@ -201,6 +201,8 @@ SERVICE = {
     "why": "it is ready",
     "critical": True,
     "reloadable": True,
+    "capabilities": ["net_raw"],
+    "missing_capabilities": ["net_raw"],
     "process": "RUNNING",
     "pid": 7,
     "since": 1.0,
