@@ -33,7 +33,15 @@ def service(unit: str) -> dict[str, object]:
     desired = {"on": True, "owner": "init", "reason": "", "at": 1.0, "moment": 1.0}
     words = {"level": "ready", "because": "", "why": "", "description": "", "process": "RUNNING", "start": "boot"}
     numbers = {"pid": 7, "since": 1.0, "failed": 0, "restarts": 0}
-    return {**words, **numbers, "unit": unit, "reloadable": True, "desired": desired}
+    return {
+        **words,
+        **numbers,
+        "unit": unit,
+        "capabilities": [],
+        "missing_capabilities": [],
+        "reloadable": True,
+        "desired": desired,
+    }
 
 
 @pytest.fixture
