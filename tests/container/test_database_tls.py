@@ -103,6 +103,7 @@ def test_everything_reaches_a_database_that_demands_tls(new: Run, database: str,
 @pytest.mark.parametrize(
     ("root", "host", "told"),
     [("stranger", SERVER, "certificate verify failed"), ("ca", "other-name", "does not match host name")],
+    ids=["stranger", "other name"],
 )
 @pytest.mark.usefixtures("database")
 def test_a_server_that_is_somebody_else_is_refused_with_the_reason(
