@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import confine
 from .errors import ExitCode, MaasInitError
 from .paths import PROGRAMS, Paths
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit code. (early.py is where the command begins.)"""
     arguments = (sys.argv[1:] if argv is None else list(argv)) or ["run"]
     where = Paths(Path(os.environ.get("MAAS_INIT_ROOT", "/")))
+    confine.leave_no_core()
     try:
         # These must be quick: imports are made where they are used, and nothing is parsed that nobody gave.
         quick = {"run": _run, "listen": _listen}

@@ -31,6 +31,13 @@ def keep_capabilities(names: Iterable[str]) -> None:
     _must(libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept, kept)), "capset")
 
 
+def has_capabilities() -> bool:
+    """Return whether there is any to give up; cheaper than giving up none."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+        facts = dict(line.split(":\t", 1) for line in stream if ":\t" in line)
+    return any(int(facts[key], 16) for key in ("CapPrm", "CapInh", "CapAmb"))
+
+
 def forbid_new_privileges() -> None:
     """See to it that no program which this process or a child of it starts has more rights than they have."""
     import ctypes

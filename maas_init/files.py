@@ -25,7 +25,7 @@ def write(path: Path, text: str, *, mode: int = 0o644, sync: bool = True) -> boo
             return path.stat().st_mode & 0o7777 == mode
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -121,11 +121,15 @@ def take_over(path: Path) -> bool:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    import shutil  # it takes long to load, and is seldom needed
-
-    shutil.copyfile(source, destination, follow_symlinks=False)
-    if not source.is_symlink():
-        try_chmod(destination, source.stat().st_mode & 0o7777)
+    """Copy a file, or a link as such; nobody else can read the copy before it has the original's mode."""
+    if source.is_symlink():
+        destination.symlink_to(source.readlink())
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with source.open("rb") as original, open(os.open(destination, flags, 0o600), "wb") as copy:
+        while piece := original.read(1 << 20):
+            copy.write(piece)
+    try_chmod(destination, source.stat().st_mode & 0o7777)
 
 
 def give(directory: Path, uid: int, gid: int) -> tuple[int, int]:

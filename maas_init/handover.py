@@ -45,7 +45,6 @@ class Supervisord:
             *(sys.executable, "-I", "-m", "maas_init.supervisord"),
             *("--configuration", os.fspath(where.supervisord_conf)),
         ]
-        self._may_give_up = bool(privileges.effective)
         read_end, self._write_end = os.pipe()
         self.pid = os.posix_spawn(
             argv[0],
@@ -66,6 +65,6 @@ class Supervisord:
         with contextlib.suppress(BrokenPipeError):  # it has ended already: whoever waits for it will see
             os.write(self._write_end, json.dumps(more_environment).encode())
         os.close(self._write_end)
-        if self._may_give_up:
+        if confine.has_capabilities():
             confine.keep_capabilities(())
         log.info("supervisord.started", pid=self.pid)

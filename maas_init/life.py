@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import confine, handover, log, loglines, privileges
+from . import handover, log, loglines, privileges
 from .paths import Paths
 
 
@@ -18,7 +18,6 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     began = loglines.now()
     if where.root == Path("/"):
         _become_maas(environ, where)
-    confine.leave_no_core()
     allowed = privileges.Privileges.look()
     supervisord = handover.Supervisord(where, allowed, environ)
     # It loads its code now, and so do we.
@@ -38,6 +37,7 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
 
     def configure_again() -> list[Path]:
         again = Settings.from_environ(environ, where)
+        log.use(again.log_format, again.secrets())
         return configure.everything(again, where, environ, services.catalogue(again, service_files))
 
     end = watch.watch(supervisord.pid, where, configure_again)

@@ -52,8 +52,11 @@ def holder(wanted: Iterable[tuple[str, str, int]], own_group: int, proc: Path = 
             everywhere = not address or ipaddress.ip_address(socket.address).is_unspecified
             if (socket.protocol, socket.port) == (protocol, port) and (everywhere or socket.address == address):
                 pid = _process_with(socket.inode, proc)
-                if not pid or os.getpgid(pid) != own_group:
-                    return Holder(socket, pid, (proc / str(pid) / "comm").read_text().strip() if pid else "")
+                try:
+                    if not pid or os.getpgid(pid) != own_group:
+                        return Holder(socket, pid, (proc / str(pid) / "comm").read_text().strip() if pid else "")
+                except OSError:
+                    continue  # it has just ended
     return None
 
 

@@ -80,6 +80,8 @@ class Privileges:
             remedy = "start the container without no-new-privileges, or as root: it becomes the user maas by itself"
         else:
             remedy = f"add it to the container: cap_add: [{', '.join(name.upper() for name in missing)}]"
+            if self.no_new_privileges:
+                remedy += "; under no-new-privileges that helps only a container that starts as root"
         return f"it needs {names}, which this container does not have; {remedy}"
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import docker
-from .docker import CAPABILITIES, POSTGRES_PASSWORD, Container, until
+from .docker import POSTGRES_PASSWORD, Container, until
 
 PAGE = Path(__file__).parents[2] / "docs/reference/ways-to-start.md"
 
 USERS = ("568", "0", "1234:0")
+CAPABILITIES = ("NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE")
 CAPS = {
     "Docker's own": (),
     "ALL dropped, three added": ("--cap-drop", "ALL", *(w for name in CAPABILITIES for w in ("--cap-add", name))),
