@@ -115,7 +115,11 @@ def test_secrets_are_in_no_log_even_when_a_service_prints_them(maas: Watched) ->
     container, _ = maas
     text = " ".join(PLANTED.values())
     inside = container.processes()["regiond"]
-    here = [pid for pid in host_pids(container) if f"\t{inside}\n" in Path(f"/proc/{pid}/status").read_text()]
+    here = [
+        pid
+        for pid in host_pids(container)
+        if re.search(rf"^NSpid:.*\t{inside}$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    ]
     # Into the pipe of a service, as it would itself.
     Path(f"/proc/{here[0]}/fd/1").write_text(f"it says {text}.\n")
     until(lambda: "it says ******** ******** ********." in container.logs(), "the line")
