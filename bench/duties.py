@@ -387,7 +387,7 @@ DUTIES = (
     Duty(
         "idle",
         "Doing nothing for a minute",
-        "CPU and wake-ups of everything that is not a service. maas-init asks each of 13 services every 4.5 s, httpok "
+        "CPU and wake-ups of everything that is not a service. maas-init asks each of 13 services every 4 s, httpok "
         "one every minute, tuned httpok one every 5 s; the others none. All peers at the same time.",
         idle,
     ),

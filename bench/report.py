@@ -50,7 +50,7 @@ GOALS = (
     Goal("orphans", "none left after, ms", 20, "10,000 orphans: none left"),
     Goal("orphans", "log lines", 1, "10,000 orphans: log lines"),
     Goal("healthcheck", "CPU, ms", 1.5, "HEALTHCHECK", who=f"{OURS.name}: healthcheck.sh"),
-    Goal("idle", "CPU, ms/min", 60, "idle, 13 services asked every 4.5 s"),
+    Goal("idle", "CPU, ms/min", 60, "idle, 13 services asked every 4 s"),
     Goal("memory", "PSS, MiB", 45, "memory of process 1, supervisord and listener"),
     Goal("memory", "of that process 1, MiB", 10, "memory of process 1"),
     Goal("growth", "restart, ms", 10, "500 services: a settled one is killed", who=f"{OURS.name}, 500"),

@@ -66,9 +66,9 @@ class Check:
 
     kind: str
     arguments: tuple[str, ...] = ()
-    every: float = 4.5
+    every: float = 4.0
     """Seconds between two answers and the next question."""
-    within: float = 1.5
+    within: float = 2.0
     """Seconds in which the answer must come."""
     threshold: int = 3
     """So many failures in a row mean unwell."""

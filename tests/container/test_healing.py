@@ -32,7 +32,7 @@ def healed(maas: Container, service: str, before: dict[str, int], *, also: tuple
 FOLLOWERS = {
     "temporal": ("temporal-worker", "agent"),
     "rackd": ("agent",),
-    "postgresql": ("temporal",),
+    "postgresql": ("temporal", "temporal-worker", "agent"),
     "regiond": ("syslog", "ntp", "temporal", "temporal-worker"),
 }
 """What may change with it: the worker ends without Temporal, the agent is bound to rackd, and a region that starts asks
@@ -114,7 +114,7 @@ def test_database_that_is_away_for_a_minute_restarts_nothing(maas: Container) ->
         maas.until_healthy()
     after = maas.processes()
     # Real Temporal, and the simulator's, may end when their database goes.
-    assert {name for name, pid in before.items() if after.get(name) != pid} <= {"temporal", "temporal-worker", "agent"}
+    assert {name for name, pid in before.items() if after.get(name) != pid} <= {*FOLLOWERS["postgresql"]}
     assert not [line for line in maas.logs().splitlines() if "service.restarted" in line and "regiond" in line][1:]
 
 
