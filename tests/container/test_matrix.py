@@ -26,7 +26,7 @@ def ground(image: str, network: str) -> Iterator[Ground]:
 
 @pytest.fixture(scope="module")
 def found(ground: Ground) -> dict[Cell, Seen]:
-    found = ground.look_at_all(CHOSEN, side_by_side=3)
+    found = ground.look_at_all(CHOSEN, side_by_side=2)
     if ALL:
         PAGE.write_text(written(found))
     return found
