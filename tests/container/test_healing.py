@@ -98,7 +98,7 @@ def test_full_volume_is_told_and_forgiven(maas: Container) -> None:
         until(lambda: maas.health() == "unhealthy", "unhealthy")
         maas.execute("rm", "/tmp/maas/fills")
         maas.until_healthy()
-    assert maas.processes() == before
+    assert before.items() <= maas.processes().items(), "the agent may have come meanwhile"
 
 
 def test_database_that_is_away_for_a_minute_restarts_nothing(maas: Container) -> None:
