@@ -32,11 +32,10 @@ DIRECTORIES = {
     "/run/maas-init/chrony": 0o750,
     "/tmp/maas/agent": 0o755,
     "/tmp/maas/proxy": 0o750,
-    # Keys, configuration and zones of DNS belong together and to the deployment: in the image these are links to here.
+    # Keys, configuration and zones of DNS belong together and to the deployment: the image's /etc/bind/maas and
+    # /var/lib/bind/maas are links to here.
     "/var/lib/maas/bind/etc": 0o755,
     "/var/lib/maas/bind/zones": 0o775,
-    "/etc/bind/maas": 0o755,
-    "/var/lib/bind/maas": 0o775,
     # Absent, these keep regiond starting up for ever: an empty volume hides what the packages put there.
     "/var/lib/maas/image-storage": 0o755,
     "/var/lib/maas/certificates": 0o755,

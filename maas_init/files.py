@@ -97,7 +97,7 @@ def fill(skeleton: Path, target: Path) -> list[Path]:
         destination = target / source.relative_to(skeleton)
         if destination.exists() or destination.is_symlink():
             continue
-        if source.is_dir():
+        if source.is_dir() and not source.is_symlink():
             destination.mkdir(mode=source.stat().st_mode & 0o7777)
         else:
             _copy(source, destination)

@@ -126,6 +126,7 @@ def skeleton(tmp_path: Path) -> Path:
     (packaged / "http" / "nginx.conf").chmod(0o640)
     (packaged / "link").symlink_to("http/nginx.conf")
     (packaged / "dangling").symlink_to("/nonexistent")
+    (packaged / "volume").symlink_to(tmp_path)
     return packaged
 
 
@@ -134,12 +135,13 @@ def test_empty_volume_gets_everything_with_its_mode(skeleton: Path, tmp_path: Pa
     volume.mkdir()
     added = files.fill(skeleton, volume)
     assert sorted(path.relative_to(volume).as_posix() for path in added) == [
-        *("dangling", "http", "http/nginx.conf", "link"),
+        *("dangling", "http", "http/nginx.conf", "link", "volume"),
     ]
     assert (volume / "http" / "nginx.conf").read_text() == "packaged"
     assert (mode(volume / "http"), mode(volume / "http" / "nginx.conf")) == (0o750, 0o640)
     assert (volume / "link").readlink() == Path("http/nginx.conf")
     assert (volume / "dangling").is_symlink()
+    assert (volume / "volume").readlink() == tmp_path, "a link to a directory stays a link"
 
 
 def test_what_exists_is_not_touched(skeleton: Path, tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ def test_what_exists_is_not_touched(skeleton: Path, tmp_path: Path) -> None:
     (volume / "http").mkdir(parents=True)
     (volume / "http" / "nginx.conf").write_text("the operator's")
     (volume / "link").symlink_to("/elsewhere")
-    assert [path.name for path in files.fill(skeleton, volume)] == ["dangling"]
+    assert [path.name for path in files.fill(skeleton, volume)] == ["dangling", "volume"]
     assert (volume / "http" / "nginx.conf").read_text() == "the operator's"
     assert (volume / "link").readlink() == Path("/elsewhere")
 

@@ -193,7 +193,7 @@ def test_no_process_leaves_its_memory_in_a_file(shared: Container) -> None:
 def test_directories_that_maas_does_not_make_itself_are_there(shared: Container) -> None:
     for name in ("image-storage", "certificates", "http", "prometheus", "tftp_root", "dhcp", "rsyslog"):
         assert (shared.paths.maas_data / name).is_dir(), name
-    for directory in ("/run/maas", "/run/lock", "/run/maas-dhcp", "/tmp/maas/agent", "/var/lib/bind/maas"):
+    for directory in ("/run/maas", "/run/lock", "/run/maas-dhcp", "/tmp/maas/agent", "/var/lib/maas/bind/zones"):
         assert shared.paths.at(directory).is_dir(), directory
 
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -95,10 +96,23 @@ def test_the_api_answers_on_port_5240(maas: Container) -> None:
 def test_squid_passes_a_request_on(maas: Container) -> None:
     through_squid = urllib.request.ProxyHandler({"http": f"http://{maas.port('8000/tcp')}"})
     opener = urllib.request.build_opener(through_squid)
+    refusals: list[str] = []
 
-    with opener.open(f"http://{maas.address()}:5240/MAAS/api/2.0/version/", timeout=30) as answer:
-        assert json.load(answer)["version"]
-        assert "squid" in answer.headers["Via"]
+    def passed_on() -> bool:
+        try:
+            with opener.open(f"http://{maas.address()}:5240/MAAS/api/2.0/version/", timeout=30) as answer:
+                assert json.load(answer)["version"]
+                assert "squid" in answer.headers["Via"]
+                return True
+        except urllib.error.HTTPError as error:
+            refusals.append(f"{error}: {error.read().decode()}")
+            return False
+
+    # MAAS lets only its subnets through, and learns of them from the rack a moment after everything is ready.
+    try:
+        until(passed_on, "an answer through squid")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {refusals[-1]}") from error
 
 
 def test_rsyslogd_takes_a_line_and_the_container_s_log_shows_it(maas: Container) -> None:
