@@ -54,7 +54,7 @@ RUN set -eu; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
     getcap -r /usr | cut -d ' ' -f 1 | xargs --no-run-if-empty -n 1 setcap -r; \
     install -D -m 0755 /usr/bin/setpriv /usr/lib/maas-init/setpriv; \
-    setcap cap_net_admin,cap_net_raw,cap_net_bind_service+p /usr/lib/maas-init/setpriv
+    setcap cap_net_raw,cap_net_bind_service+p /usr/lib/maas-init/setpriv
 
 
 # ---- Where MAAS's packages come from ----

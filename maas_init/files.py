@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,4 +157,5 @@ def give(directory: Path, uid: int, gid: int) -> tuple[int, int]:
 
 def _mount_points() -> set[str]:
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    return {line.split()[4] for line in lines}
+    # The kernel writes blanks and the like as octal numbers.
+    return {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in lines}

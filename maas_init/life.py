@@ -18,7 +18,8 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     began = loglines.now()
     if where.root == Path("/"):
         _become_maas(environ, where)
-    allowed = privileges.Privileges.look()
+    # Of ourselves: with the host's process ids, another program is process 1.
+    allowed = privileges.Privileges.look(init=Path("/proc/self/status"))
     supervisord = handover.Supervisord(where, allowed, environ)
     # It loads its code now, and so do we.
     from . import boot, configure, services, stop, watch

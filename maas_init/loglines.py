@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 FORMATS = ("console", "json")
 
 LONGEST = 16384
 """Bytes of a line; a longer one is cut into pieces."""
+KEPT_BACK = 12288
+"""Bytes behind a cut that have to be known before: what is to be hidden may have come by half. The longest secret takes
+as many where a URL quotes it: 1,024 characters of four bytes."""
 
 TRACEBACK = "Traceback (most recent call last)"
 LONGEST_TRACEBACK = 200
@@ -90,8 +93,10 @@ def parse(line: str) -> Record | None:
 class Assembler:
     """Makes records of what one service prints, in pieces of any size."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, hide: Callable[[str], str] = str) -> None:
+        """`hide` takes out what nobody may see, before a line is cut: no half of it would be found any more."""
         self._service = service
+        self._hide = hide
         self._rest = b""
         self._traceback: list[str] = []
         self._prefix = ""
@@ -100,19 +105,30 @@ class Assembler:
     def feed(self, data: bytes) -> Iterator[Record]:
         """Yield the records that `data` completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > LONGEST:
-            lines.append(self._rest[:LONGEST])
-            self._rest = self._rest[LONGEST:]
         for line in lines:
-            for start in range(0, len(line) or 1, LONGEST):
-                yield from self._hear(_readable(line[start : start + LONGEST]))
+            yield from self._hear_pieces(line)
+        if len(self._rest) > LONGEST + KEPT_BACK:
+            rest = self._hidden(self._rest)
+            cut = max(0, len(rest) - KEPT_BACK) // LONGEST * LONGEST
+            self._rest = rest[cut:]
+            if cut:
+                yield from self._hear_pieces(rest[:cut])
 
     def flush(self) -> Iterator[Record]:
         """Yield what is left when nothing more will come."""
         if self._rest:
             rest, self._rest = self._rest, b""
-            yield from self._hear(_readable(rest))
+            yield from self._hear_pieces(rest)
         yield from self._end_of_traceback()
+
+    def _hear_pieces(self, line: bytes) -> Iterator[Record]:
+        if len(line) > LONGEST:
+            line = self._hidden(line)
+        for start in range(0, len(line) or 1, LONGEST):
+            yield from self._hear(_readable(line[start : start + LONGEST]))
+
+    def _hidden(self, line: bytes) -> bytes:
+        return self._hide(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def _hear(self, line: str) -> Iterator[Record]:
         if self._traceback:

@@ -155,7 +155,7 @@ class Lines(dispatchers.POutputDispatcher):  # type: ignore[misc] # supervisor h
 
     def __init__(self, process: Any, event_type: Any, fd: int) -> None:
         super().__init__(process, event_type, fd)
-        self._assembler = Assembler(process.config.name)
+        self._assembler = Assembler(process.config.name, self._hide)
 
     def _init_normallog(self) -> None:
         logfile = str(getattr(self.process.config, f"{self.channel}_logfile"))
@@ -174,10 +174,13 @@ class Lines(dispatchers.POutputDispatcher):  # type: ignore[misc] # supervisor h
         self._keep(list(self._assembler.flush()))
         super().close()
 
+    def _hide(self, text: str) -> str:
+        return self.hidden.masks.hide(text)
+
     def _keep(self, records: list[Record]) -> None:
         text = "".join(map(loglines.render, records))
         if self.hidden.masks.found_in(text):
-            records = [record._replace(message=self.hidden.masks.hide(record.message)) for record in records]
+            records = [record._replace(message=self._hide(record.message)) for record in records]
             text = "".join(map(loglines.render, records))
         for record in records:
             self.console.say(record)

@@ -43,6 +43,8 @@ class Privileges:
     missing_to_leave_root: tuple[str, ...] = ()
     effective: frozenset[str] = frozenset()
     """Those of USEFUL that this process has now."""
+    heeded: bool = True
+    """Whether the kernel heeds what our setpriv's file says; see `_is_heeded`."""
 
     @classmethod
     def look(cls, status: Path = Path("/proc/self/status"), init: Path = Path("/proc/1/status")) -> Privileges:
@@ -57,13 +59,14 @@ class Privileges:
             missing_to_leave_root=tuple(
                 name for name, number in NEEDED_TO_LEAVE_ROOT.items() if not int(facts["CapEff"], 16) >> number & 1
             ),
+            heeded=_is_heeded(SETPRIV),
         )
 
     @property
     def raised(self) -> frozenset[str]:
         """What services will have."""
-        can_raise = self.uid == 0 or not self.no_new_privileges
-        return self.bounding if can_raise and SETPRIV.exists() else self.ambient
+        can_raise = SETPRIV.exists() if self.uid == 0 else self.heeded and not self.no_new_privileges
+        return self.bounding if can_raise else self.ambient
 
     def lacks(self, needed: Iterable[str], *, refuses_root: bool = False) -> str:
         """Return, in words for the operator, what of `needed` this process does not have and what helps; or nothing."""
@@ -78,6 +81,11 @@ class Privileges:
         names = " and ".join(name.upper() for name in missing)
         if self.bounding.issuperset(missing) and self.no_new_privileges:
             remedy = "start the container without no-new-privileges, or as root: it becomes the user maas by itself"
+        elif self.bounding.issuperset(missing) and not self.heeded:
+            remedy = (
+                "the image lies on a file system without capabilities of files (mounted nosuid, or without extended "
+                "attributes): start the container as root, it becomes the user maas by itself"
+            )
         else:
             remedy = f"add it to the container: cap_add: [{', '.join(name.upper() for name in missing)}]"
             if self.no_new_privileges:
@@ -95,6 +103,18 @@ def ports_are_free(lowest: int = 53, start: Path = Path("/proc/sys/net/ipv4/ip_u
 
 def _facts(status: Path) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+
+
+def _is_heeded(program: Path) -> bool:
+    """Whether a program's file capabilities count: not where extended attributes were lost or nosuid is set.
+
+    The program would fail there, and with it the start of everything.
+    """
+    try:
+        os.getxattr(program, "security.capability")
+        return not os.statvfs(program).f_flag & os.ST_NOSUID
+    except OSError:
+        return False
 
 
 def _names(mask: str) -> frozenset[str]:
@@ -148,6 +168,9 @@ def leave_root(uid: int | None, gid: int | None, volumes: Iterable[Path] = ()) -
     known = pwd.getpwnam(MAAS)
     uid = known.pw_uid if uid is None else uid
     gid = known.pw_gid if gid is None else gid
+    before = launcher(privileges, uid=uid, gid=gid)
+    if not before:  # in a container that stays root we are who we shall be
+        return
     for volume in volumes:
         given, left = files.give(volume, uid, gid)
         if given or left:
@@ -156,8 +179,7 @@ def leave_root(uid: int | None, gid: int | None, volumes: Iterable[Path] = ()) -
         # They belong to whom the container was started as, and /dev/stdout shall work for people, too.
         with contextlib.suppress(OSError):
             os.fchown(stream, uid, gid)
-    argv = [*launcher(privileges, uid=uid, gid=gid), *sys.argv]
-    os.execv(argv[0], argv)
+    os.execv(before[0], [*before, *sys.argv])
 
 
 def _tell_who_we_stay(privileges: Privileges, uid: int | None, gid: int | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas_init import loglines
+from maas_init import loglines, masks
 from maas_init.loglines import Assembler, Record
 
 
@@ -71,6 +71,21 @@ def test_endless_traceback_and_endless_line_are_cut() -> None:
     assert len(heard(b"Traceback (most recent call last):\n" + b"  more\n" * 1000)) > 3
     pieces = heard(b"x" * (loglines.LONGEST * 2 + 5), b"\n", b"y" * (loglines.LONGEST + 1) + b"\n")
     assert [len(message) for _, message in pieces] == [loglines.LONGEST, loglines.LONGEST, 5, loglines.LONGEST, 1]
+
+
+@pytest.mark.parametrize("step", [1000, 4096, 65536])
+@pytest.mark.parametrize("before", [loglines.LONGEST - 5, loglines.LONGEST, loglines.LONGEST + loglines.KEPT_BACK - 5])
+@pytest.mark.parametrize("after", [0, 3, 50_000])
+def test_what_is_hidden_is_not_cut_into_harmless_halves(step: int, before: int, after: int) -> None:
+    printed = b"x" * before + b"a secret value" + b"y" * after + b"\n"
+    assembler = loglines.Assembler("regiond", masks.Masks(["a secret value"]).hide)
+    records = [
+        record for start in range(0, len(printed), step) for record in assembler.feed(printed[start : start + step])
+    ]
+    text = "".join(record.message for record in (*records, *assembler.flush()))
+
+    assert text == "x" * before + masks.HIDDEN + "y" * after
+    assert all(len(record.message) <= loglines.LONGEST for record in records)
 
 
 def test_every_line_of_a_record_is_labelled_and_read_back() -> None:

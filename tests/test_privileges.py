@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from maas_init import privileges
 from maas_init.privileges import SETPRIV, USEFUL, Privileges, launcher, ports_are_free
 
 NONE = Privileges(uid=568, bounding=frozenset(), ambient=frozenset(), no_new_privileges=False)
@@ -88,9 +90,24 @@ def test_nothing_can_be_raised_under_no_new_privileges() -> None:
     assert found.raised == {"net_raw"}, "what is inherited already stays"
 
 
-def test_launcher_decides_what_can_be_raised() -> None:
-    raised = replace(NONE, bounding=ALL).raised
-    assert raised == (ALL if SETPRIV.exists() else frozenset())
+def test_nothing_can_be_raised_where_file_capabilities_do_not_count() -> None:
+    assert replace(NONE, bounding=ALL).raised == ALL
+    lost = replace(NONE, bounding=ALL, ambient=frozenset({"net_raw"}), heeded=False)
+    assert lost.raised == {"net_raw"}
+    assert launcher(lost, uid=568, gid=568) == []
+
+
+def test_capabilities_of_a_file_count_only_while_it_has_them(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        program = tmp_path / "setpriv"
+        program.touch()
+        # As setcap writes it: the second version, net_raw permitted, nothing inheritable.
+        os.setxattr(program, "security.capability", struct.pack("<5I", 2 << 24, 1 << USEFUL["net_raw"], 0, 0, 0))
+        assert privileges._is_heeded(program)
+        copy = tmp_path / "copy"
+        copy.write_bytes(program.read_bytes())
+        assert not privileges._is_heeded(copy)
+    assert not privileges._is_heeded(tmp_path / "absent")
 
 
 # How they come to it.
@@ -140,8 +157,12 @@ def test_setpriv_understands_what_we_say_to_it() -> None:
             replace(NONE, bounding=ALL, no_new_privileges=True),
             "it needs NET_RAW, which this container does not have; start the container without no-new-privileges,",
         ),
+        (
+            replace(NONE, bounding=ALL, heeded=False),
+            "it needs NET_RAW, which this container does not have; the image lies on a file system without ",
+        ),
     ],
-    ids=["it has it", "it was not given", "it was given and may not be raised"],
+    ids=["it has it", "it was not given", "it was given and may not be raised", "file capabilities do not count"],
 )
 def test_what_a_service_lacks_is_told_with_the_line_to_add(here: Privileges, told: str) -> None:
     assert here.lacks(["net_raw"]).startswith(told)

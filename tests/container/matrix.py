@@ -41,6 +41,8 @@ class Cell(NamedTuple):
 CELLS = [Cell(*values) for values in itertools.product(USERS, CAPS, PRIVILEGES, NETWORKS, ROOTS)]
 
 SETTLED = ("ready", "off", "blocked")
+STAYED = 5
+"""Seconds that everything must have run: what ends right after its start is seen by then."""
 
 
 class Seen(NamedTuple):
@@ -56,6 +58,14 @@ class Seen(NamedTuple):
     crashes: tuple[str, ...]
     """Ends that nobody wished; MAAS itself has some services restarted at their start."""
     answer: str
+
+    def wrong(self) -> list[str]:
+        """Return what must be in no way to start it."""
+        found = [f"{name} ended by itself" for name in self.crashes]
+        if self.answer != "200":
+            found.append(f"the region answered with HTTP status {self.answer}")
+        found += [f"no remedy is told: {told}" for told in self.blocked if not re.search("cap_add|no-new-priv", told)]
+        return found
 
 
 def pairs(cell: Cell) -> set[tuple[int, str, int, str]]:
@@ -143,6 +153,13 @@ class Ground:
             return dict(zip(cells, pool.map(self.look, cells), strict=True))
 
 
+def _youngest(container: Container) -> int:
+    """Return the seconds since the last service was started."""
+    told = container.execute("supervisorctl", "status", check=False)
+    uptimes = re.findall(r"RUNNING +pid \d+, uptime (\d+):(\d+):(\d+)", told)
+    return min((int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in uptimes), default=0)
+
+
 def _settled(container: Container) -> Seen:
     def settled() -> bool:
         assert container.inspect(".State.Running"), f"it ended: {container.logs()[-4000:]}"
@@ -151,6 +168,7 @@ def _settled(container: Container) -> Seen:
 
     try:
         until(settled, "everything in its place", within=600)
+        until(lambda: _youngest(container) >= STAYED and settled(), "an end to restarts", within=600)
     except AssertionError as error:
         status = container.execute("maas-init", "status", check=False)
         raise AssertionError(f"{error}\n{container.options}\n{status}\n{container.logs()[-3000:]}") from error

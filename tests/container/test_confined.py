@@ -22,10 +22,13 @@ OURS = {each.name: each for file in FILES for each in services.read_file(file) i
 
 ALL_SEE = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "PWD"}
 """The last is the shell's, where one starts the service."""
+NAMES = {"LD_PRELOAD", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP"}
+"""What has programs know a user that the image does not."""
 
 WAYS = {
     "user 568": ("--cap-add", "NET_ADMIN"),
     "root": ("--user", "0", "--cap-add", "NET_ADMIN"),
+    "any user": ("--user", "1234:0"),
     "no new privileges": ("--security-opt", "no-new-privileges"),
 }
 
@@ -99,13 +102,13 @@ def test_process_1_has_none_and_supervisord_what_it_hands_down(maas: Container, 
     assert found["NoNewPrivs"] == "1"
 
 
-def test_each_service_sees_what_its_file_names_and_what_all_see(maas: Container) -> None:
+def test_each_service_sees_what_its_file_names_and_what_all_see(maas: Container, way: str) -> None:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
     parser.read(FILES)
     for name, first, pid, _ in by_service(maas):
         if first:
             said = parser.get(f"program:{name}", "environment", fallback="")
-            allowed = ALL_SEE | set(re.findall(r'(\w+)="', said))
+            allowed = ALL_SEE | (NAMES if way == "any user" else set()) | set(re.findall(r'(\w+)="', said))
             allowed |= set(OURS[name].pass_environment) if name in OURS else set()
             environ = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
             # nginx writes its title over what is there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import secrets
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from .conftest import Run
 from .docker import POSTGRES_PASSWORD, Container, docker, until
 from .test_compose import postgres_image
+from .test_secrets import places, planted_in_files
 
 pytestmark = pytest.mark.container
 
@@ -103,6 +105,12 @@ def test_everything_reaches_a_database_that_demands_tls(new: Run, database: str,
     written = maas.execute("cat", "/run/maas-init/temporal/production.yaml")
     assert "enableHostVerification: true" in written
     assert maas.execute("stat", "-c", "%a %U", "/run/maas-init/temporal/production.yaml").split() == ["600", "maas"]
+    key = (tls / "client.key").read_text().splitlines()[1]
+    found = {path for _, _, path in planted_in_files(maas, {"POSTGRES_SSLKEY": key})}
+    assert "/run/maas-init/postgresql-tls/sslkey.pem" in found, "the search looked nowhere"
+    for path in found:
+        assert any(fnmatch.fnmatchcase(path, place) for place in places("POSTGRES_SSLKEY")), path
+    assert key not in maas.logs()
     assert "before-" not in (saved := maas.execute("maas-init", "backup"))
     assert ".dump" in saved
     maas.execute("maas-init", "restore", "--no-backup", "latest")

@@ -27,7 +27,7 @@ def ground(image: str, network: str) -> Iterator[Ground]:
 @pytest.fixture(scope="module")
 def found(ground: Ground) -> dict[Cell, Seen]:
     found = ground.look_at_all(CHOSEN, side_by_side=2)
-    if ALL:
+    if ALL and not any(seen.wrong() for seen in found.values()):
         PAGE.write_text(written(found))
     return found
 
@@ -35,10 +35,7 @@ def found(ground: Ground) -> dict[Cell, Seen]:
 @pytest.mark.parametrize("cell", CHOSEN, ids=" ".join)
 def test_every_way_to_start_it_is_as_the_table_says(found: dict[Cell, Seen], cell: Cell) -> None:
     seen = found[cell]
-    assert seen.answer == "200", seen
-    assert not seen.crashes, seen
-    for told in seen.blocked:
-        assert "cap_add" in told or "no-new-privileges" in told, "the reason has the remedy"
+    assert not seen.wrong(), seen
     assert row(cell, seen) in PAGE.read_text().splitlines(), seen
 
 
@@ -53,5 +50,5 @@ def test_the_table_has_every_way_once() -> None:
 def test_on_this_machine_s_own_network_it_is_as_the_table_says(ground: Ground, user: str) -> None:
     cell = Cell(user, "ALL dropped, three added", "may gain", "host", "read-only")
     seen = ground.seen(ground.container(cell, "host"))
-    assert (seen.answer, seen.crashes) == ("200", ()), seen
+    assert not seen.wrong(), seen
     assert row(cell, seen) in PAGE.read_text().splitlines(), seen

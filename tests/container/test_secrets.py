@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -55,6 +56,12 @@ def table(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows]
 
 
+def planted_in_files(container: Container, secrets_of: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Return the name, the mode and the path of what is found of these secrets in any file of a container."""
+    found = container.execute("python3", "-c", SEARCH, user="0", stdin=json.dumps(secrets_of)).splitlines()
+    return [(secret, mode, path) for secret, mode, path in (line.split(" ", 2) for line in found)]
+
+
 def places(secret: str) -> list[str]:
     """Return the patterns of files in which the page says that a secret is."""
     rows = [row for row in table("Where secrets are") if row[0] in (f"`{secret}`", "all that are given")]
@@ -62,13 +69,26 @@ def places(secret: str) -> list[str]:
 
 
 @pytest.fixture(scope="module", params=["embedded", "external"])
-def maas(request: pytest.FixtureRequest, new: Run, image: str, network: str) -> Iterator[Watched]:
+def maas(
+    request: pytest.FixtureRequest, new: Run, image: str, network: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    """Secrets come as variables here and as files there."""
+    directory = tmp_path_factory.mktemp("secrets")
     host = f"db-{secrets.token_hex(4)}" if request.param == "external" else "embedded"
     if request.param == "external":
         given = {"POSTGRES_DB": "maasdb", "POSTGRES_USER": "maas", "POSTGRES_PASSWORD": PLANTED["POSTGRES_PASSWORD"]}
         options = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
         docker("run", "--detach", "--name", host, "--network", network, *options, postgres_image(image))
-    container = new(only=SETTINGS | PLANTED | {"POSTGRES_HOST": host}).run()
+    settings, options = SETTINGS | PLANTED | {"POSTGRES_HOST": host}, []
+    if request.param == "external":
+        for name in ("POSTGRES_PASSWORD", "MAAS_ADMIN_PASSWORD"):
+            (file := directory / name.lower()).write_text(f"{settings.pop(name)}\n")
+            file.chmod(0o400)
+            os.chown(file, 568, 568)
+        settings["POSTGRES_PASSWORD_FILE"] = "/run/secrets/of the database"
+        options = ["--volume", f"{directory}/postgres_password:/run/secrets/of the database:ro"]
+        options += ["--volume", f"{directory}/maas_admin_password:/run/secrets/maas_admin_password:ro"]
+    container = new(*options, only=settings).run()
     watch = ArgumentWatch(container)
     watch.start()
     container.until_healthy()
@@ -83,17 +103,17 @@ def maas(request: pytest.FixtureRequest, new: Run, image: str, network: str) -> 
 
 def test_secrets_are_where_the_documentation_says_and_nowhere_else(maas: Watched) -> None:
     container, _ = maas
-    found = container.execute("python3", "-c", SEARCH, user="0", stdin=json.dumps(PLANTED)).splitlines()
+    found = planted_in_files(container, PLANTED)
 
-    assert any("/etc/maas/regiond.conf" in line for line in found), "the search looked nowhere"
-    for line in found:
-        secret, mode, path = line.split(" ", 2)
+    assert "/etc/maas/regiond.conf" in {path for _, _, path in found}, "the search looked nowhere"
+    for secret, mode, path in found:
         assert any(fnmatch.fnmatchcase(path, place) for place in places(secret)), f"{secret} is in {path}"
         assert not int(mode, 8) & 0o007, f"others can read {path}"
 
 
 def test_secrets_are_in_the_environment_of_process_1_alone(maas: Watched) -> None:
     container, _ = maas
+    given = PLANTED.keys() & container.settings.keys()
     first = int(container.inspect(".State.Pid"))
     for pid in host_pids(container):
         try:
@@ -101,7 +121,7 @@ def test_secrets_are_in_the_environment_of_process_1_alone(maas: Watched) -> Non
         except OSError:
             continue  # it ended meanwhile
         there = {secret for secret, text in PLANTED.items() if text.encode() in environment}
-        assert there == (PLANTED.keys() if pid == first else set()), Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert there == (given if pid == first else set()), Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_secrets_were_in_no_argument_list(maas: Watched) -> None:
