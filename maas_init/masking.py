@@ -11,7 +11,7 @@ from .bootstrap import configuration
 from .errors import MaasInitError
 from .masks import HIDDEN, Masks
 from .paths import Paths
-from .settings import VARIABLES, values
+from .settings import values, variables
 
 _KEYS = r"\w*(?:passw(?:or)?d|passphrase|_pass|secret|secret_id|approle_id|api_?key|consumer_key|token|signature)"
 PATTERNS = tuple(
@@ -43,8 +43,8 @@ def secrets_here(where: Paths, environ: Mapping[str, str]) -> list[str]:
     given = (values(environ, where)[0], before if isinstance(before, dict) else {})
     found = [
         str(each[variable.name])
-        for variable in VARIABLES
         for each in given
+        for variable in variables(each)
         if variable.secret and variable.name in each
     ]
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .settings import RACK_ALONE, VARIABLES, Variable
+from .settings import ELSEWHERE, RACK_ALONE, SETTING, VARIABLES, Variable
 from .verbs import VERBS, Argument, Verb
 
 
@@ -24,6 +24,15 @@ def settings() -> str:
             "| variable | default | meaning |",
             "|---|---|---|",
             *rows,
+            f"| `{SETTING}<name>` |  | An item of MAAS's configuration, by MAAS's own name: "
+            f"`{SETTING}ntp_servers=ntp.example.com`. |",
+            "",
+            "MAAS checks items as its API does, before the region starts. What it refuses is told in the log and by",
+            "`maas-init doctor`, and tried again at the next start; MAAS runs without it. What is changed in MAAS's",
+            "pages later stays until the variable gets another value. Values of items that are passwords, secrets or",
+            "keys are masked. These have variables of their own, and are refused here: "
+            + ", ".join(f"`{item}`" for item in ELSEWHERE)
+            + ".",
             "",
         ]
     )

@@ -13,7 +13,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -468,6 +468,47 @@ VARIABLES = (
     Variable("PGID", _id, "As which group.", "the number of a group, for example 1000"),
 )
 
+SETTING = "MAAS_SETTING_"
+"""Begins the name of a variable whose rest is MAAS's own name for an item of its configuration."""
+ELSEWHERE = {
+    "upstream_dns": "MAAS_DNS_FORWARDER",
+    "boot_images_auto_import": "MAAS_BOOT_IMAGES_AUTO_IMPORT",
+    "maas_url": "MAAS_URL",
+    "rpc_shared_secret": "MAAS_REGION_SECRET",
+    "tls_port": "MAAS_TLS_CERT_FILE",
+}
+"""Items of MAAS's configuration that have a variable of their own."""
+
+
+def variables(names: Iterable[str]) -> tuple[Variable, ...]:
+    """Return VARIABLES, and one for each item of MAAS's configuration that `names`, of an environment, have."""
+    items = sorted({name.removesuffix("_FILE") for name in names if name.startswith(SETTING) and name.isprintable()})
+    return (*VARIABLES, *map(_item, items))
+
+
+def _item(name: str) -> Variable:
+    item = name.removeprefix(SETTING)
+    return Variable(
+        name,
+        _setting(item),
+        "An item of MAAS's configuration.",
+        ELSEWHERE.get(item, f"one line of text, under MAAS's own name as in {SETTING}ntp_servers"),
+        secret=bool(re.search("password|secret|_key$", item)),
+    )
+
+
+def _setting(item: str) -> Callable[[str], str]:
+    """Return the parser of an item's value: what is right in it only MAAS knows, when it is asked to set it."""
+
+    def parse(text: str) -> str:
+        if item in ELSEWHERE:
+            raise ValueError("is for an item that has a variable of its own")
+        if not re.fullmatch("[a-z0-9_]{1,100}", item):
+            raise ValueError("is for an item that MAAS cannot have: their names are of a-z, 0-9 and _")
+        return _secret(text).reveal()
+
+    return parse
+
 
 @dataclass(frozen=True)
 class Database:
@@ -562,7 +603,7 @@ class Settings:
         problems = list(problems)
         role = raw.get("MAAS_ROLE", "")
         role = role if role in ROLES else WITH_REGION[0]
-        for variable in VARIABLES:
+        for variable in variables(raw):
             text = raw.get(variable.name) or variable.default
             if not text:
                 parsed[variable.name] = None
@@ -617,6 +658,9 @@ class Settings:
             database_interval=parsed["MAAS_INIT_DATABASE_INTERVAL"],
             migration_timeout=parsed["MAAS_INIT_MIGRATION_TIMEOUT"],
             backup=parsed["MAAS_INIT_BACKUP"],
+            maas_settings={
+                name.removeprefix(SETTING): text for name, text in parsed.items() if name.startswith(SETTING) and text
+            },
         )
 
     @staticmethod
@@ -653,10 +697,13 @@ class RegionSettings(Settings):
     database_interval: float
     migration_timeout: float
     backup: str
+    maas_settings: Mapping[str, str]
+    """Items of MAAS's configuration by MAAS's own names."""
 
     def secrets(self) -> list[str]:
         own = (self.database.password, self.admin_password, self.database.sslkey)
-        return [*super().secrets(), *(secret.reveal() for secret in own if secret)]
+        items = (text for name, text in self.maas_settings.items() if _item(SETTING + name).secret)
+        return [*super().secrets(), *(secret.reveal() for secret in own if secret), *items]
 
 
 def values(environ: Mapping[str, str], where: Paths = CONTAINER) -> tuple[dict[str, str], list[Problem]]:
@@ -666,7 +713,7 @@ def values(environ: Mapping[str, str], where: Paths = CONTAINER) -> tuple[dict[s
     """
     found = {}
     problems = []
-    for variable in VARIABLES:
+    for variable in variables(environ):
         name, file = variable.name, environ.get(f"{variable.name}_FILE", "")
         secret = where.secrets / name.lower()
         if environ.get(name) and file:

@@ -19,7 +19,7 @@ from . import __version__, commands, doctor, files, lastwords, masking
 from .doctor import Patient
 from .errors import ExitCode, MaasInitError
 from .masks import HIDDEN
-from .settings import VARIABLES
+from .settings import variables
 
 LARGEST = 1 << 20
 """Bytes of a file: its newest."""
@@ -138,7 +138,7 @@ def _whole(file: Path) -> str:
 def _environment(patient: Patient) -> str:
     """Return our variables as they are set; of a secret only that it is."""
     lines = []
-    for variable in VARIABLES:
+    for variable in variables(patient.environ):
         for name in (variable.name, f"{variable.name}_FILE"):
             if patient.environ.get(name):
                 secret = variable.secret and name == variable.name

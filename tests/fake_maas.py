@@ -93,6 +93,36 @@ def createadmin() -> None:
             sys.exit(f"AlreadyExistingUser: A user with the email {given['--email']} already exists.")
 
 
+def forms(config: Any) -> dict[str, types.ModuleType]:
+    """Return what knows one setting, a number."""
+
+    class ValidationError(Exception):
+        def __init__(self, told: Any) -> None:
+            self.messages = [told] if isinstance(told, str) else list(told)
+
+    class Form:
+        def __init__(self, name: str, text: str) -> None:
+            self.name, self.text = name, text
+            self.errors = {} if text.isdigit() else {name: ["Enter a whole number."]}
+            self.cleaned_data = {name: int(text)} if text.isdigit() else {}
+
+        def is_valid(self) -> bool:
+            return not self.errors
+
+        def save(self, *_of_an_audit_event: None) -> None:
+            config.set_config(self.name, self.cleaned_data[self.name])
+
+    def get_config_form(name: str, data: dict[str, str]) -> Form:
+        if name != "node_timeout":
+            raise ValidationError([f"{name} is not a valid config setting."])
+        return Form(name, data[name])
+
+    exceptions, settings = types.ModuleType("django.core.exceptions"), types.ModuleType("maasserver.forms.settings")
+    vars(exceptions)["ValidationError"] = ValidationError
+    vars(settings)["get_config_form"] = get_config_form
+    return {"django.core.exceptions": exceptions, "maasserver.forms.settings": settings}
+
+
 def shell() -> None:
     def keep(table: str) -> Any:
         def to_table(name: str, value: Any) -> None:
@@ -105,9 +135,16 @@ def shell() -> None:
         return to_table
 
     models, secrets = types.ModuleType("maasserver.models"), types.ModuleType("maasserver.secrets")
-    vars(models)["Config"] = types.SimpleNamespace(objects=types.SimpleNamespace(set_config=keep("maasserver_config")))
+
+    def get_config(name: str) -> Any:
+        with connect() as connection:
+            found = connection.execute("SELECT value FROM maasserver_config WHERE name = %s", (name,)).fetchone()
+        return found[0] if found else None
+
+    config = types.SimpleNamespace(set_config=keep("maasserver_config"), get_config=get_config)
+    vars(models)["Config"] = types.SimpleNamespace(objects=config)
     vars(secrets)["SecretManager"] = lambda: types.SimpleNamespace(set_simple_secret=keep("maasserver_secret"))
-    sys.modules |= {"maasserver.models": models, "maasserver.secrets": secrets}
+    sys.modules |= {"maasserver.models": models, "maasserver.secrets": secrets, **forms(config)}
     assert sys.argv[4] == "-c"
     exec(sys.argv[5], {})
 

@@ -263,6 +263,34 @@ def test_a_setting_is_applied_again_when_the_environment_changes(deployment: Dep
 
 
 @pytest.mark.process
+def test_items_of_maas_s_configuration_are_set_or_refused_with_the_reason(
+    deployment: Deployment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def value() -> object:
+        return dict(deployment.query("SELECT name, value FROM maasserver_config")).get("node_timeout")
+
+    wanted = {"MAAS_SETTING_node_timeout": "45", "MAAS_SETTING_node_timeuot": "45"}
+    deployment.start(**wanted)
+    assert value() == 45
+    assert (
+        'name=MAAS_SETTING_node_timeuot reason="node_timeuot is not a valid config setting."' in capfd.readouterr().err
+    )
+    found = deployment.settings(**wanted)
+    assert region.refused_settings(found, deployment.paths).keys() == {"node_timeuot"}
+    deployment.query("UPDATE maasserver_config SET value = '60' WHERE name = 'node_timeout'")
+
+    assert deployment.start(**wanted) == ["shell"], "what was refused is tried again"
+    assert value() == 60, "what people changed stays"
+
+    assert deployment.start(MAAS_SETTING_node_timeout="soon") == ["shell"]
+    assert 'reason="Enter a whole number."' in capfd.readouterr().err
+    assert deployment.start(MAAS_SETTING_node_timeout="30") == ["shell"]
+    assert value() == 30
+    assert region.refused_settings(deployment.settings(MAAS_SETTING_node_timeout="30"), deployment.paths) == {}
+    assert deployment.start(MAAS_SETTING_node_timeout="30") == []
+
+
+@pytest.mark.process
 def test_an_emptied_database_gets_everything_again(deployment: Deployment) -> None:
     deployment.start()
     with as_server_user(), database.connect_as_superuser(settings().database, deployment.paths) as superuser:

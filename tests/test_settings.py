@@ -231,6 +231,38 @@ def test_malformed_value_is_refused_with_what_is_wanted(name: str, text: str) ->
     assert told.replace("\n", "").isprintable()
 
 
+def test_items_of_maas_s_configuration_are_taken_by_its_own_names(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("a secret value\n")
+    found = settings(
+        MAAS_SETTING_ntp_servers="ntp.example.com",
+        MAAS_SETTING_vcenter_password_FILE=str(file),
+        MAAS_SETTING_http_proxy="",
+    )
+    assert found.maas_settings == {"ntp_servers": "ntp.example.com", "vcenter_password": "a secret value"}
+    assert "a secret value" in found.secrets()
+    assert "ntp.example.com" not in found.secrets()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MAAS_SETTING_upstream_dns", "1.1.1.1", '"1.1.1.1" is for an item that has a variable of its own'),
+        ("MAAS_SETTING_maas_url", "http://maas:5240/MAAS", "(give MAAS_URL)"),
+        ("MAAS_SETTING_NTP_SERVERS", "a", '"a" is for an item that MAAS cannot have'),
+        ("MAAS_SETTING_", "a", '"a" is for an item that MAAS cannot have'),
+        ("MAAS_SETTING_ntp_servers", "a\nb", '"a\\nb" holds a line break'),
+        ("MAAS_SETTING_omapi_key", "hidden value\n", "(a value of 13 characters) holds a line break"),
+        ("MAAS_SETTING_kernel_opts_FILE", "/nowhere", 'MAAS_SETTING_kernel_opts_FILE cannot be read from "/nowhere"'),
+    ],
+)
+def test_items_that_cannot_be_taken_are_refused_with_the_reason(name: str, value: str, told: str) -> None:
+    found = problem(**{name: value})
+    assert told in found
+    assert "hidden" not in found
+    assert len(found.splitlines()) == 3
+
+
 @pytest.mark.parametrize("name", SECRET_NAMES)
 def test_secret_that_is_refused_is_not_shown(name: str) -> None:
     told = problem(**{name: PASSWORD + "\n"})

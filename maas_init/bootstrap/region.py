@@ -16,7 +16,7 @@ from .. import files, log
 from ..configure.file import ConfigFile
 from ..database import Connection
 from ..paths import Paths
-from ..settings import RegionSettings, Settings
+from ..settings import SETTING, RegionSettings, Settings
 from . import journal
 from .work import RegionWork, Work, tell
 
@@ -29,8 +29,28 @@ for name, value in wanted["config"].items():
     Config.objects.set_config(name, value)
 for name, value in wanted["secrets"].items():
     SecretManager().set_simple_secret(name, value)
+if wanted["items"]:
+    from django.core.exceptions import ValidationError
+    from maasserver.forms.settings import get_config_form
+    refused = {}
+    for name, text in wanted["items"].items():
+        try:
+            form = get_config_form(name, {name: text})
+            if not form.is_valid():
+                raise ValidationError([reason for reasons in form.errors.values() for reason in reasons])
+            form.save(None, None)
+            if Config.objects.get_config(name) != form.cleaned_data[name]:
+                raise ValidationError("it is another one when it is read back")
+        except ValidationError as error:
+            refused[name] = " ".join(error.messages)
+    print("refused: " + json.dumps(refused))
 """
-"""Given to Django's shell; the values come on standard input, because an argument list is public."""
+"""Given to Django's shell; the values come on standard input, because an argument list is public. Items go through the
+form of MAAS's API, which takes texts and knows what is right."""
+
+REFUSED_REMEDY = (
+    "give a name and a value that MAAS knows; it is tried again at the next start, and MAAS runs without it"
+)
 
 
 def apply(work: RegionWork) -> bool:
@@ -41,8 +61,8 @@ def apply(work: RegionWork) -> bool:
     known = last.get("applied", {}) if last.get("deployment") == identity else {}
     if last.get("deployment") not in (None, identity):
         forget_certificates(work.paths)
-    config, secrets = config_wanted(work.settings), secrets_wanted(work.settings)
-    digests = {name: journal.digest(value) for name, value in (config | secrets).items()}
+    config, secrets, items = config_wanted(work.settings), secrets_wanted(work.settings), work.settings.maas_settings
+    digests = {name: journal.digest(value) for name, value in {**config, **secrets, **items}.items()}
     due = {name for name, digest in digests.items() if known.get(name) != digest}
     if not due:
         return seeded
@@ -50,16 +70,34 @@ def apply(work: RegionWork) -> bool:
     wanted = {
         "config": {name: value for name, value in config.items() if name in due},
         "secrets": {name: value for name, value in secrets.items() if name in due},
+        "items": {name: value for name, value in items.items() if name in due},
     }
-    work.maas.run("django", "shell", "-c", CODE, stdin=json.dumps(wanted))
-    journal.note(work.paths, settings={"deployment": identity, "applied": known | digests})
-    log.bound(phase="bootstrap").info("settings.applied", names=",".join(sorted(due)))
-    return True
+    refused = _refused(work.maas.run("django", "shell", "-c", CODE, stdin=json.dumps(wanted)))
+    applied = {name: digest for name, digest in digests.items() if name not in refused}
+    journal.note(work.paths, settings={"deployment": identity, "applied": known | applied, "refused": refused})
+    logger = log.bound(phase="bootstrap")
+    for name, reason in refused.items():
+        logger.warning("setting.refused", name=f"{SETTING}{name}", reason=reason, remedy=REFUSED_REMEDY)
+    logger.info("settings.applied", names=",".join(sorted(due - refused.keys())) or "none")
+    return bool(due - refused.keys()) or seeded
+
+
+def _refused(printed: str) -> dict[str, str]:
+    """Return what MAAS would not take, and why."""
+    told = [line.removeprefix("refused: ") for line in printed.splitlines() if line.startswith("refused: ")]
+    return dict(json.loads(told[-1])) if told else {}
+
+
+def refused_settings(settings: RegionSettings, paths: Paths) -> dict[str, str]:
+    """Return what MAAS did not take at the last start of what is asked for now, by MAAS's names, and why."""
+    found = journal.read(paths).get("settings", {}).get("refused", {})
+    return {name: reason for name, reason in found.items() if name in settings.maas_settings}
 
 
 def as_applied(settings: RegionSettings, connection: Connection) -> dict[str, Any]:
     """Return the journal's entry that lets the values of MAAS's configuration in this database stay."""
-    applied = {name: journal.digest(value) for name, value in config_wanted(settings).items()}
+    wanted = {**config_wanted(settings), **settings.maas_settings}
+    applied = {name: journal.digest(value) for name, value in wanted.items()}
     return {"deployment": deployment(connection), "applied": applied}
 
 

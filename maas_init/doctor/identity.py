@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable
 
 from .. import certificate, commands
-from ..bootstrap import configuration
+from ..bootstrap import configuration, region
 from ..errors import CommandFailed
-from ..settings import Tls
+from ..settings import SETTING, Tls
 from .finding import Check, Finding, failure, warning
 from .patient import NotNow, Patient
 
@@ -70,6 +70,18 @@ def configuration_files(patient: Patient) -> str | Finding:
     return (
         warning(f"{', '.join(other)} would be written anew") if other else ", ".join(str(file.path) for file in present)
     )
+
+
+def maas_settings(patient: Patient) -> str | Finding:
+    """Has MAAS taken what every MAAS_SETTING_... says?"""
+    settings = patient.region()
+    if not settings.maas_settings:
+        raise NotNow("none is set")
+    if not patient.where.journal.exists():
+        raise NotNow("they are set at the first start")
+    refused = region.refused_settings(settings, patient.where)
+    told = [f"{SETTING}{name}: {reason}" for name, reason in refused.items()]
+    return warning("; ".join(told)) if told else f"{len(settings.maas_settings)} are set"
 
 
 def tls_certificate(patient: Patient) -> str | Finding:
@@ -135,6 +147,11 @@ CHECKS: Iterable[Check] = (
         configuration_files,
         "MAAS runs with what the files say, not with what was set.",
         "Restart the container: what maas-init owns in them is brought up to date. `maas-init plan` shows it.",
+    ),
+    Check(
+        maas_settings,
+        "MAAS runs with another value.",
+        "Give what MAAS knows: `maas USER maas set-config --help` tells. It is tried at each start.",
     ),
     Check(
         tls_certificate,

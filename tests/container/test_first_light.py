@@ -49,7 +49,8 @@ class ArgumentWatch(threading.Thread):
 
 @pytest.fixture(scope="module")
 def watch_and_container(new: Run) -> Iterator[tuple[ArgumentWatch, Container]]:
-    container = new().run()
+    items = {"MAAS_SETTING_node_timeout": "45", "MAAS_SETTING_node_timeuot": "45"}
+    container = new(**items).run()
     watch = ArgumentWatch(container)
     watch.start()
     container.until_healthy()
@@ -125,6 +126,13 @@ def test_rsyslogd_takes_a_line_and_the_container_s_log_shows_it(maas: Container)
 
 def test_what_maas_logs_for_people_is_in_the_container_s_log(maas: Container) -> None:
     assert "maas.service_monitor" in maas.logs()
+
+
+def test_an_item_of_maas_s_configuration_is_set_and_a_wrong_one_told(maas: Container) -> None:
+    assert maas.sql("SELECT value FROM maasserver_config WHERE name = 'node_timeout'").strip() == "45"
+    told = 'MAAS_SETTING_node_timeuot reason="node_timeuot is not a valid config setting."'
+    assert told in maas.logs()
+    assert "MAAS_SETTING_node_timeuot: node_timeuot is not a valid" in maas.execute("maas-init", "doctor", check=False)
 
 
 def test_chronyd_answers(maas: Container) -> None:

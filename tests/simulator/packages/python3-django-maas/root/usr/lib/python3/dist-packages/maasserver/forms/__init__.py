@@ -1,0 +1,1 @@
+"""Forms: what the API and MAAS's pages check values with."""
