@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 
 from .. import boot, lastwords, privileges
-from ..settings import VARIABLES, values
+from ..settings import values, variables
 from .finding import Check, Finding, failure, warning
 from .patient import NotNow, Patient
 
@@ -23,7 +23,8 @@ LEAST_SHARED_MEMORY = 32 << 20
 def settings(patient: Patient) -> str:
     """Can the settings be used?"""
     found = patient.settings
-    return f"role {found.role}; {len(values(patient.environ, patient.where)[0])} of {len(VARIABLES)} variables are set"
+    given, known = values(patient.environ, patient.where)[0], variables(patient.environ)
+    return f"role {found.role}; {len(given)} of {len(known)} variables are set"
 
 
 def user(patient: Patient) -> str | Finding:
