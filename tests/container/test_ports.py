@@ -64,5 +64,9 @@ def test_what_cannot_have_its_port_says_who_has_it_and_comes_up_when_that_is_gon
     assert all(each["restarts"] < 30 for each in status["services"].values()), "it is tried later and later"
 
     docker("rm", "--force", holder)
-    until(lambda: maas.status()["level"] == "healthy", "everything is well", within=600)
+    try:
+        until(lambda: maas.status()["level"] == "healthy", "everything is well")
+    except AssertionError as error:
+        told = maas.execute("maas-init", "status", check=False)
+        raise AssertionError(f"{error}\n{told}\n{maas.logs()[-6000:]}") from error
     maas.remove()
