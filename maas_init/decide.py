@@ -52,7 +52,7 @@ class Heal:
 
 @dataclass(frozen=True)
 class Remedy:
-    """Run a one-shot again because a check does not answer."""
+    """Run a one-shot again because a check says that something is to be put right; its silence says nothing."""
 
     check: str
     name: str
@@ -85,7 +85,7 @@ def decide(states: Mapping[str, State], found: Mapping[str, Level], now: float) 
             yield from _about(name, state, states, found, now)
         elif found[name] is Level.UNWELL and state.service.on_check_failure is Action.SHUTDOWN:
             yield Shutdown(ExitCode.CHECK_GAVE_UP, f"{name}: {_seen(state)}")
-        elif state.service.remedy and state.health.failures and now >= state.retry_at:
+        elif state.service.remedy and _answers_wrongly(state) and now >= state.retry_at:
             remedy = states[state.service.remedy]
             if remedy.process is Process.EXITED and remedy.exit_status == 0:
                 yield Remedy(name, remedy.service.name, f"{name}: {_seen(state)}")
@@ -145,9 +145,13 @@ def _is_at_fault(state: State, states: Mapping[str, State], now: float) -> bool:
 
 def _rung(state: State) -> Rung:
     """Return what is to be done next; what is silent has nothing to gain from reading its configuration anew."""
-    check, last = state.service.check, state.health.last
-    wrong = check and last and state.health.successes and last.seconds < check.within
+    wrong = state.health.successes and _answers_wrongly(state)
     return Rung(max(state.rung, Rung.RELOAD if state.service.reloadable and wrong else Rung.RESTART))
+
+
+def _answers_wrongly(state: State) -> bool:
+    check, last = state.service.check, state.health.last
+    return bool(check and last and not last.ok and last.seconds < check.within)
 
 
 def _seen(state: State) -> str:

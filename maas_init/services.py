@@ -119,7 +119,7 @@ class Service:
     on_failure: Action = Action.RESTART
     on_check_failure: Action = Action.IGNORE
     remedy: str = ""
-    """Of a check without a process: the one-shot that is run again when it does not answer."""
+    """Of a check without a process: the one-shot that is run again when its answer is not good."""
 
 
 @dataclass(frozen=True)

@@ -259,3 +259,11 @@ def test_check_that_fails_has_its_remedy_run_again_but_not_at_once_and_for_ever(
     assert decisions(once, check) == []
     once.process, check.retry_at = Process.RUNNING, 0.0
     assert decisions(once, check) == []
+
+
+def test_check_that_is_only_slow_has_no_remedy_run() -> None:
+    once = state(Service("once", oneshot=True), Process.EXITED)
+    once.exit_status = 0
+    check = state(Service("check", watched_only=True, remedy="once", check=CHECK))
+    check.health = Health(last=Result(False, "no answer", seconds=CHECK.within + 0.1), successes=1, failures=1)
+    assert decisions(once, check) == []

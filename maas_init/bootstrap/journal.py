@@ -1,6 +1,6 @@
 """What bootstrap finished, so that the next start need not ask MAAS's programs, which take seconds each.
 
-    {"schema": FINGERPRINT, "settings": {"deployment": IDENTITY, "applied": {NAME: DIGEST, ...}},
+    {"schema": FINGERPRINT, "settings": {"deployment": IDENTITY, "applied": {NAME: DIGEST, ...}, "refused": {...}},
      "version": VERSION, "upgrade": {"to": VERSION, "of": DATABASE}}
 
 An entry is written after the work it tells of; each names the state of the database that it speaks of, so that it

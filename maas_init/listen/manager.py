@@ -317,7 +317,7 @@ class Manager:
         else:
             # What fails is tried again later and later: here the check that asks for its remedy.
             self._failed(self.states[decision.check], decision.reason, uptime())
-            self._remember(decision.name, f"was run again because {decision.reason}", time.time())
+            log.info("service.run_again", service=decision.name, reason=decision.reason)
             self.restart(decision.name)
 
     def _heal(self, state: State, rung: Rung, reason: str) -> None:

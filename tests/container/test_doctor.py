@@ -113,7 +113,9 @@ def test_fault_of_the_options_is_named(at_first: Findings, check: str) -> None:
 
 def test_nothing_else_is_named(at_first: Findings) -> None:
     # The listener watches disk space as well.
-    assert bad(at_first) - OF_THE_NETWORK == set(BY_ITS_OPTIONS) - OF_THE_NETWORK | {"services-answer"}
+    named = bad(at_first) - OF_THE_NETWORK
+    wanted = set(BY_ITS_OPTIONS) - OF_THE_NETWORK | {"services-answer"}
+    assert named == wanted, {name: at_first[name]["evidence"] for name in named - wanted}
     assert "disk-space" in at_first["services-answer"]["evidence"]
 
 
