@@ -130,6 +130,8 @@ class State:
     """Capabilities that it may have and this container does not."""
     occupied: str = ""
     """Who else holds a port that it needs, in words; empty while it is well, or nobody does."""
+    freed_at: float = 0.0
+    """Seconds of uptime at which that one was gone."""
     failures: Failures = field(default_factory=Failures)
     """Ends that nobody wished and answers that did not come, since it last ran well for a while."""
     failed: int = 0
@@ -148,7 +150,7 @@ class State:
     bound: tuple[tuple[str, int], ...] = ()
     """While it lives: what it is bound to, each with the process id it had when this one came to life."""
     overdue: bool = False
-    """It runs for longer than `start_within` and never answered."""
+    """It runs for longer than `start_within`, or began without its port, which is free now; and never answered."""
 
 
 def level(state: State, needs: Mapping[str, Level]) -> Level:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import sys
 import time
@@ -24,6 +25,17 @@ SECRETS = {
     "MAAS_ADMIN_PASSWORD": 'unheard-of "administrator" \\',
     "MAAS_REGION_SECRET": "0123456789abcdef0123456789abcdef",
 }
+
+
+ASKS_FOR_ITS_PORT_ONCE = """
+import contextlib, signal, socket, sys
+own = socket.socket()
+own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+with contextlib.suppress(OSError):
+    own.bind(("0.0.0.0", int(sys.argv[1])))
+    own.listen()
+signal.pause()
+"""
 
 
 def once(command: str) -> dict[str, str]:
@@ -457,6 +469,28 @@ def test_what_does_not_answer_is_reloaded_then_restarted_then_with_what_needs_it
     until(lambda: container.all_("healthy"))
     until(lambda: container.journal().count("started user") == 2)
     assert container.journal().count("started bystander") == 1
+
+
+def test_service_that_began_without_its_port_begins_again_when_that_is_free(container: Container) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as held:
+        port = held.getsockname()[1]
+        (container.root / "single.py").write_text(ASKS_FOR_ITS_PORT_ONCE)
+        container.service(
+            "single",
+            command=f"{sys.executable} {container.root}/single.py {port}",
+            check=f"tcp 127.0.0.1 {port}",
+            listens=f"tcp/{port}",
+            on_check_failure="restart",
+            check_every="0.1",
+            start_within="1000",
+        )
+        container.start()
+        until(lambda: container.is_("single", "blocked"))
+        before = container.pid("single")
+        assert f"port {port}/tcp is taken" in container.of("single")["why"]
+    until(lambda: container.is_("single", "ready"))
+    assert container.pid("single") != before
+    assert container.output.count("service.restarted service=single") == 1
 
 
 def test_check_that_waits_for_another_is_not_unwell_when_it_is_asked_at_last(container: Container) -> None:
