@@ -7,43 +7,24 @@ is not heard. That is why this module imports next to nothing.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGINT came before anything was running; not an Exception: nobody may swallow it."""
+from . import signals
 
 
 def main() -> int:
     """Entry point of the `maas-init` command."""
     init = sys.argv[1:] in ([], ["run"])
     if init:
-        _hear_signals()
+        signals.hear()
     try:
         from .cli import main as command_line
 
         code = command_line()
-    except Stopped as reason:
+    except signals.Stopped as reason:
         print(f"maas-init: stopped by {reason} before anything was running", file=sys.stderr, flush=True)
         return 0
     if init:
         # Everything has been said, and whoever stops the container waits: Python need not tidy up first.
         os._exit(code)
     return code
-
-
-def _hear_signals() -> None:
-    """Turn the first SIGTERM or SIGINT into Stopped; later ones are ignored."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(signal.Signals(number).name)
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, stop)

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import confine, files, log, paths
+from . import confine, files, log, paths, signals
 from .paths import Paths
 
 MAAS = "maas"
@@ -179,6 +179,7 @@ def leave_root(uid: int | None, gid: int | None, volumes: Iterable[Path] = ()) -
         # They belong to whom the container was started as, and /dev/stdout shall work for people, too.
         with contextlib.suppress(OSError):
             os.fchown(stream, uid, gid)
+    signals.hear_no_more()
     os.execv(before[0], [*before, *sys.argv])
 
 

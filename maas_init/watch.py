@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import files, log
+from . import files, log, signals
 from .errors import MaasInitError
 from .paths import Paths
 
@@ -45,6 +45,7 @@ ORPHANS_AFTER, ORPHANS_EVERY = 5.0, 600.0
 
 def block_signals() -> None:
     """From here on signals wait for `watch`."""
+    signals.hear_no_more()
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
 

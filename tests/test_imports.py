@@ -22,6 +22,7 @@ FACTS = {
     "paths",
     "decide",
     "early",
+    "signals",
     "loglines",
     "retry",
     "start_page",
