@@ -247,7 +247,7 @@ LABEL org.opencontainers.image.title="maas-init" \
       maas-init.packages="${MAAS_PACKAGES}"
 
 VOLUME ["/etc/maas", "/var/lib/maas", "/var/log/maas", "/tmp/maas"]
-EXPOSE 5240 5443 69/udp 5241-5248 5250-5270 8000
+EXPOSE 5240 5443 69/udp 5241-5248 5250-5270 5290 8000
 USER ${MAAS_UID}:${MAAS_GID}
 WORKDIR /var/lib/maas
 STOPSIGNAL SIGTERM

@@ -11,7 +11,7 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 VENV := . .venv/bin/activate &&
 
 .PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container matrix fuzz bench \
-    faults reference audit lock clean
+    faults screenshots reference audit lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ container: .venv test-packages test-image ## Tests of the built image in a real 
 
 matrix: .venv test-packages test-image ## Start it in every way there is and write docs/reference/ways-to-start.md
 	$(VENV) MAAS_INIT_MATRIX=all MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest --timeout 7200 tests/container/test_matrix.py
+
+screenshots: .venv test-packages test-image ## Look at our pages in a browser; the pictures go to docs/images
+	$(VENV) MAAS_INIT_SCREENSHOTS=docs/images MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest tests/container/test_pages.py
 
 test-image:
 	tests/tools/engine compose

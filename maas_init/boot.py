@@ -10,8 +10,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import files, log, paths
-from .errors import ExitCode, MaasInitError, SettingsError
+from . import files, log, paths, services
+from .errors import ExitCode, MaasInitError, ServiceFileError, SettingsError
 from .paths import Paths
 from .privileges import Privileges
 from .settings import RegionSettings, Settings
@@ -62,6 +62,7 @@ STALE = (
     "/run/maas-init/*.sock",
     "/run/maas-init/.pebble.socket",
     "/run/maas-init/http/*.sock",
+    "/run/maas-init/http/status/*",
     "/run/*.pid",
     "/run/maas/*.sock",
     "/run/named/*",
@@ -203,6 +204,28 @@ def _sweep(where: Paths) -> int:
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
     return len(stale)
+
+
+def take_drop_ins(where: Paths) -> Path:
+    """Copy the operator's service files to where nobody changes them while the container runs; return where.
+
+    Hidden files and editors' copies are left out. Raises ServiceFileError for a name that supervisord would not
+    understand, and for a file that cannot be read.
+    """
+    taken = where.taken_drop_ins
+    for old in taken.glob("*"):
+        old.unlink()
+    for file in sorted(where.drop_ins.glob("*.conf")):
+        if file.name.startswith("."):
+            continue
+        if not re.fullmatch(r"[A-Za-z0-9_.@-]+", file.name):
+            raise ServiceFileError(f"cannot use {file}: its name may hold letters, digits and _ . @ - only")
+        services.read_file(file)  # what is wrong is told of the operator's file, not of our copy
+        try:
+            files.write(taken / file.name, file.read_text(encoding="utf-8"), sync=False)
+        except (OSError, ValueError) as error:
+            raise ServiceFileError(f"cannot read {file}: {error}") from error
+    return taken
 
 
 class NotWritable(MaasInitError):

@@ -70,8 +70,8 @@ def _quietly(command: Callable[[], int]) -> int:
     return code
 
 
-def _service_files() -> Path:
-    return Path(os.environ.get("MAAS_INIT_SERVICES", PROGRAMS / "supervisord.conf.d"))
+def _service_files(*drop_ins: Path) -> tuple[Path, ...]:
+    return Path(os.environ.get("MAAS_INIT_SERVICES", PROGRAMS / "supervisord.conf.d")), *drop_ins
 
 
 def _run(where: Paths) -> int:
@@ -102,14 +102,14 @@ def _doctor(chosen: argparse.Namespace, where: Paths) -> int:
 
     if where.root == Path("/"):
         doctor.come_as_services_do(where)
-    patient = doctor.Patient(where, os.environ, _service_files(), may_ask_for_dhcp=chosen.dhcp)
+    patient = doctor.Patient(where, os.environ, _service_files(where.drop_ins), may_ask_for_dhcp=chosen.dhcp)
     return doctor.main(patient, everything=chosen.all, as_json=chosen.json)
 
 
 def _plan(_chosen: argparse.Namespace, where: Paths) -> int:
     from . import preview
 
-    return preview.main(where, os.environ, _service_files())
+    return preview.main(where, os.environ, _service_files(where.drop_ins))
 
 
 def _support_bundle(chosen: argparse.Namespace, where: Paths) -> int:
@@ -117,7 +117,7 @@ def _support_bundle(chosen: argparse.Namespace, where: Paths) -> int:
 
     if where.root == Path("/"):
         doctor.come_as_services_do(where)
-    return support.main(doctor.Patient(where, os.environ, _service_files()), chosen.file)
+    return support.main(doctor.Patient(where, os.environ, _service_files(where.drop_ins)), chosen.file)
 
 
 def _ask_for_services(chosen: argparse.Namespace, where: Paths) -> int:
@@ -172,10 +172,10 @@ def _settings(_chosen: argparse.Namespace, _where: Paths) -> int:
     return ExitCode.STOPPED
 
 
-def _completion(chosen: argparse.Namespace, _where: Paths) -> int:
+def _completion(chosen: argparse.Namespace, where: Paths) -> int:
     from . import completion
 
-    print(completion.script(chosen.shell, _service_files()), end="")
+    print(completion.script(chosen.shell, _service_files(where.drop_ins)), end="")
     return ExitCode.STOPPED
 
 
@@ -197,7 +197,7 @@ def _listen(where: Paths) -> int:
     from .settings import Settings
 
     del sys.modules["ssl"]
-    listen.run(Settings.load(where.settings), where, _service_files())
+    listen.run(Settings.load(where.settings), where, _service_files(where.taken_drop_ins))
     return ExitCode.STOPPED
 
 

@@ -11,18 +11,18 @@ from . import lastwords, services
 from .verbs import VERBS, Verb
 
 
-def script(shell: str, service_files: Path) -> str:
+def script(shell: str, service_files: tuple[Path, ...]) -> str:
     """Return the script for `shell`, with the services of these files."""
     make = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]
     return make({name: _words(name, verb, service_files) for name, verb in VERBS.items() if not verb.internal})
 
 
-def _words(name: str, verb: Verb, service_files: Path) -> list[str]:
+def _words(name: str, verb: Verb, service_files: tuple[Path, ...]) -> list[str]:
     """Return what may follow a verb."""
     words = [name for argument in verb.arguments for name in argument.names if argument.is_option]
     words += [choice for argument in verb.arguments for choice in argument.choices]
     if any(argument.services for argument in verb.arguments):
-        found = [each for file in sorted(service_files.glob("*.conf")) for each in services.read_file(file)]
+        found = [each for file in services.service_files(*service_files) for each in services.read_file(file)]
         # What is only watched can be explained and not started.
         words += [each.name for each in found if name == "why" or not each.watched_only]
         words += [lastwords.CONTAINER] * (name == "why")

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import handover, log, loglines, privileges
+from . import handover, hooks, log, loglines, privileges
 from .paths import Paths
 
 
-def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
+def live(environ: Mapping[str, str], where: Paths, service_files: tuple[Path, ...]) -> int:
     """Boot, configure, hand over, watch, stop; return the exit code.
 
     Raises MaasInitError for what the operator has to mend before anything can run.
@@ -30,16 +30,18 @@ def live(environ: Mapping[str, str], where: Paths, service_files: Path) -> int:
     if where.root == Path("/"):
         boot.refuse_root(settings)
     boot.prepare(where, allowed)
-    catalogue = services.catalogue(settings, service_files)
+    service_files = (*service_files, boot.take_drop_ins(where))
+    catalogue = services.catalogue(settings, *service_files)
     with boot.explained():
         configure.everything(settings, where, environ, catalogue)
+    hooks.run(where, hooks.CONFIGURED)
     watch.block_signals()
     supervisord.begin(handover.more_environment(where, environ, catalogue))
 
     def configure_again() -> list[Path]:
         again = Settings.from_environ(environ, where)
         log.use(again.log_format, again.secrets())
-        return configure.everything(again, where, environ, services.catalogue(again, service_files))
+        return configure.everything(again, where, environ, services.catalogue(again, *service_files))
 
     end = watch.watch(supervisord.pid, where, configure_again)
     stop.bury_the_rest(expected=end.wished)

@@ -12,6 +12,7 @@ import json
 import os
 import select
 import sys
+from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _form = "console"
 _masks = Masks()
+
+recent: deque[Record] = deque(maxlen=40)
+"""What this process told last; kept while it runs."""
 
 
 def use(form: str, secrets: Iterable[str] = ()) -> None:
@@ -46,9 +50,11 @@ def _shown(value: Any) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-def _say(told: Record) -> None:
+def _say(told: Record, *, keep: bool = True) -> None:
     """Print now or, when the reader is too slow, never: an init must not wait for anybody's reading."""
     told = told._replace(message=_masks.hide(told.message))
+    if keep:
+        recent.append(told)
     text = loglines.render(told, _form).encode("utf-8", "replace")
     poll = select.poll()
     poll.register(sys.stderr, select.POLLOUT)
@@ -68,6 +74,11 @@ def warning(event: str, **facts: Any) -> None:
 
 def error(event: str, **facts: Any) -> None:
     _say(record("error", event, facts))
+
+
+def quote(event: str, **facts: Any) -> None:
+    """Tell another program's words, which are not kept among what this one told."""
+    _say(record("info", event, facts), keep=False)
 
 
 def bound(**facts: Any) -> structlog.typing.FilteringBoundLogger:

@@ -75,6 +75,16 @@ def stamp(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds * 1000) % 1000:03}Z"
 
 
+def ago(seconds: int) -> str:
+    """Return a length of time as systemd says it."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if seconds < 60:
+        return f"{max(0, seconds)}s"
+    if days:
+        return f"{days} day{'s' if days > 1 else ''} {hours % 24}h"
+    return f"{hours}h {minutes % 60}min" if hours else f"{minutes}min {seconds % 60}s"
+
+
 def render(record: Record, form: str = "console") -> str:
     """Return the record as text with a line end: one line of JSON, or a line for each of the message's."""
     if form == "json":

@@ -76,6 +76,26 @@ class Paths:
         return self.run / "http" / "www" / "maas-init"
 
     @property
+    def status_page(self) -> Path:
+        """Directory of what our own port shows: how everything is, for people and for Prometheus."""
+        return self.run / "http" / "status"
+
+    @property
+    def drop_ins(self) -> Path:
+        """Directory of the operator's own service files, and of those that take the place of ours."""
+        return self.at("/etc/maas-init/conf.d")
+
+    @property
+    def taken_drop_ins(self) -> Path:
+        """Directory of copies of these as they were at the start: all of this life of the container goes by them."""
+        return self.run / "conf.d"
+
+    @property
+    def hooks(self) -> Path:
+        """Directory of the operator's programs for moments of the container's life (hooks.py)."""
+        return self.at("/etc/maas-init/hooks.d")
+
+    @property
     def progress(self) -> Path:
         """What bootstrap is doing, as JSON; read by the listener."""
         return self.run / "progress.json"

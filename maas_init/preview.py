@@ -15,11 +15,11 @@ from .paths import Paths
 from .settings import Settings
 
 
-def main(where: Paths, environ: Mapping[str, str], service_files: Path) -> int:
+def main(where: Paths, environ: Mapping[str, str], service_files: tuple[Path, ...]) -> int:
     """Print the differences. Raises SettingsError or ServiceFileError for what a start would refuse, too."""
     settings = Settings.from_environ(environ, where)
     # The start page tells of the present: it is another one all the time.
-    ours = configure.planned(settings, where, environ, services.catalogue(settings, service_files))
+    ours = configure.planned(settings, where, environ, services.catalogue(settings, *service_files))
     planned = [
         *(file for file in ours if file.path.parent != where.start_page),
         *configuration.planned(settings, where),

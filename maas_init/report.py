@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import files, lastwords, loglines, operate, statusfile
+from . import files, lastwords, loglines, operate, pxe, statusfile
 from .errors import ExitCode
 from .paths import Paths
 from .services import CAPABILITIES
@@ -79,7 +79,11 @@ def _plain(found: Any) -> str:
     rows = _rows(found)
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {level:<{widths[1]}}  {reason}".rstrip() for name, level, reason in rows]
-    return "\n".join([f"{found['level']}: {found['summary']}", *lines, ""])
+    return "\n".join([f"{found['level']}: {found['summary']}", *lines, _pxe(found), ""])
+
+
+def _pxe(found: Any) -> str:
+    return f"Can machines boot over the network? {pxe.in_words(found['pxe'])}"
 
 
 def _table(found: Any) -> Table:
@@ -87,17 +91,17 @@ def _table(found: Any) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from . import terminal, units
+    from . import terminal
 
     def coloured(level: str) -> Text:
         return Text(level, style=terminal.COLOURS.get(level, ""))
 
-    title = Text.assemble(coloured(found["level"]), ": ", found["summary"])
+    title = Text.assemble(coloured(found["level"]), ": ", found["summary"], "\n", _pxe(found), "\n")
     table = Table("service", "level", "since", "restarts", "why", title=title, title_justify="left", title_style="")
     table.box = None
     table.columns[-1].overflow = "fold"
     for name, service in found["services"].items():
-        since = units.ago(int(found["uptime"] - service["since"])) if service["pid"] else ""
+        since = loglines.ago(int(found["uptime"] - service["since"])) if service["pid"] else ""
         again = str(service["restarts"]) if service["restarts"] else ""
         table.add_row(name, coloured(service["level"]), since, again, Text(service["because"]))
     return table

@@ -140,19 +140,26 @@ class Catalogue:
         return tuple(s.name for s in self.services if name in s.requires or name in s.binds_to)
 
 
-def catalogue(settings: Settings, directory: Path) -> Catalogue:
+def catalogue(settings: Settings, *directories: Path) -> Catalogue:
     """Return the services of a container with these settings. Raises ServiceFileError when a file cannot be used."""
-    return read(directory, roles=settings.roles, environment=service_environment(settings))
+    return read(*directories, roles=settings.roles, environment=service_environment(settings))
 
 
-def read(directory: Path, *, roles: Iterable[str], environment: Mapping[str, str]) -> Catalogue:
-    """Read every `*.conf` in `directory` and keep what this container's roles and settings ask for.
+def service_files(*directories: Path) -> list[Path]:
+    """Return every `*.conf`; one takes the place of another with the same name in a directory before its own."""
+    found = {file.name: file for directory in directories for file in directory.glob("*.conf")}
+    return [found[name] for name in sorted(found)]
+
+
+def read(*directories: Path, roles: Iterable[str], environment: Mapping[str, str]) -> Catalogue:
+    """Read the `service_files` of these directories and keep what this container's roles and settings ask for.
 
     Raises ServiceFileError that names the file, the key, what was found and what is wanted.
     """
     everything: list[Service] = []
     origin: dict[str, Path] = {}
-    for file in sorted(directory.glob("*.conf")):
+    considered = service_files(*directories)
+    for file in considered:
         for service in read_file(file):
             if service.name in origin:
                 raise ServiceFileError(f"cannot use {file}: {service.name} is already in {origin[service.name]}")
@@ -163,12 +170,11 @@ def read(directory: Path, *, roles: Iterable[str], environment: Mapping[str, str
     names = {service.name for service in kept}
     services = tuple(_without_absent(service, names) for service in kept)
     _check_circles(services)
-    listeners = {
-        file for file in directory.glob("*.conf") if re.search(r"(?m)^\[eventlistener:", file.read_text("utf-8"))
-    }
+    listeners = {file for file in considered if re.search(r"(?m)^\[eventlistener:", file.read_text("utf-8"))}
     if not listeners:
         raise ServiceFileError(
-            f"cannot use {directory}: no file in it has the health listener's [eventlistener:health]"
+            f"cannot use {' and '.join(map(str, directories))}: "
+            "no file there has the health listener's [eventlistener:health]"
         )
     files = sorted(listeners | {origin[service.name] for service in services})
     return Catalogue(services=services, files=tuple(files))
@@ -183,6 +189,13 @@ def read_file(file: Path) -> list[Service]:
         raise ServiceFileError(f"cannot read {file}: {error}") from error
     services = []
     programs = {title.partition(":")[2] for title in parser if title.startswith("program:")}
+    for name in programs:
+        found = parser[f"program:{name}"].get("autostart", "true")
+        if found != "false":
+            raise ServiceFileError(
+                f'cannot use {file}: [program:{name}] autostart is "{found}"',
+                hint="give false: the health listener starts it, when what it needs is ready",
+            )
     for title in parser:
         kind, _, name = title.partition(":")
         if kind not in ("service", "check"):

@@ -247,6 +247,20 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+TAKEN_BY_MAAS = {*range(5239, 5285), 3128, 5443, 7911, 7912, 8000, 9000}
+
+
+def _port_or_off(text: str) -> int:
+    if text.lower() == "off":
+        return 0
+    port = _port(text)
+    if port < 1024:
+        raise ValueError("is a port that only privileged programs may use, and nginx is none here")
+    if port in TAKEN_BY_MAAS:
+        raise ValueError("is a port of MAAS's own")
+    return port
+
+
 def _log_format(text: str) -> str:
     if text not in FORMATS:
         raise ValueError("is not a form of the log")
@@ -460,6 +474,13 @@ VARIABLES = (
         default="console",
     ),
     Variable(
+        "MAAS_INIT_STATUS_PORT",
+        _port_or_off,
+        "The port of the status page and the metrics, which everybody on the network may read.",
+        "1024 to 65535, but none of MAAS's own ports (5239 to 5284, 5443, 8000 and others), or off",
+        default="5290",
+    ),
+    Variable(
         "PUID",
         _uid,
         "As which user everything runs in a container that is started as root; without it as the image's (568).",
@@ -564,6 +585,8 @@ class Settings:
     region_secret: Secret | None
     debug: bool
     log_format: str
+    status_port: int
+    """0 when nobody wants a status page."""
     uid: int | None
     gid: int | None
 
@@ -627,6 +650,7 @@ class Settings:
             "region_secret": parsed["MAAS_REGION_SECRET"],
             "debug": parsed["MAAS_DEBUG"],
             "log_format": parsed["MAAS_INIT_LOG_FORMAT"],
+            "status_port": parsed["MAAS_INIT_STATUS_PORT"],
             "uid": parsed["PUID"],
             "gid": parsed["PGID"],
         }

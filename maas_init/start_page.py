@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from . import page
+
 HEADINGS = {
     "starting": "MAAS is starting",
     "stopping": "MAAS is stopping",
@@ -15,42 +17,15 @@ HEADINGS = {
 FIRST: Mapping[str, Any] = {"level": "starting", "summary": "the first steps are being taken", "services": {}}
 """What is known before the health listener runs."""
 
-ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
-"""html.escape would bring the names of two thousand characters into process 1 and keep them there."""
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1d1d1f; --soft: #56565a; --paper: #fff; --line: #d0d0d4; --mark: #a8390e; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #f2f2f4; --soft: #b4b4ba; --paper: #18181b; --line: #44444a; --mark: #ff9466; }
-}
-body { margin: 0 auto; max-width: 46rem; padding: 2rem 1rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.75rem; margin: 0 0 .5rem; }
-p { margin: .25rem 0 1rem; overflow-wrap: anywhere; }
-progress { width: 100%; height: .75rem; accent-color: var(--mark); }
-table { width: 100%; border-collapse: collapse; font-size: .9rem; }
-caption { text-align: left; color: var(--soft); padding-bottom: .25rem; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .5rem .35rem 0; border-top: 1px solid var(--line);
-  overflow-wrap: anywhere; }
-th { font-weight: 600; }
-.unwell, .down { color: var(--mark); font-weight: 600; }
-.soft { color: var(--soft); font-size: .9rem; }
-"""
-
 # Asks as a browser would. Anything but 503 is MAAS itself: then the whole page gives way to it.
-SCRIPT = """
-setInterval(async () => {
-  try {
-    const answer = await fetch("/MAAS/api/2.0/version/", {cache: "no-store", headers: {Accept: "text/html"}});
-    if (answer.status !== 503) { location.reload(); return; }
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const now of document.querySelectorAll("[id]")) {
-      const next = fresh.getElementById(now.id);
-      if (next && next.innerHTML !== now.innerHTML) now.innerHTML = next.innerHTML;
-    }
-    document.title = fresh.title;
-  } catch { /* nobody answers just now: ask again */ }
-}, 1000);
+SCRIPT = f"""{page.REPLACE}
+setInterval(async () => {{
+  try {{
+    const answer = await fetch("/MAAS/api/2.0/version/", {{cache: "no-store", headers: {{Accept: "text/html"}}}});
+    if (answer.status !== 503) {{ location.reload(); return; }}
+    replace(await answer.text());
+  }} catch {{ /* nobody answers just now: ask again */ }}
+}}, 1000);
 """
 
 
@@ -62,22 +37,10 @@ def pages(status: Mapping[str, Any]) -> dict[str, str]:
 def html(status: Mapping[str, Any]) -> str:
     """Return the page for people. It asks for itself again, with and without scripts, until MAAS answers."""
     heading = _heading(status)
-    return f"""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<noscript><meta http-equiv="refresh" content="5"></noscript>
-<title>{heading}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
+    main = f"""\
 <h1 id="heading">{heading}</h1>
-<p id="summary" role="status">{escape(status["summary"])}</p>
-<div id="progress">{_bar(status.get("progress"))}</div>
+<p id="summary" role="status">{page.escape(status["summary"])}</p>
+<div id="progress">{page.bar(status.get("progress"))}</div>
 <table>
 <caption>What runs in this container</caption>
 <thead><tr><th scope="col">Service</th><th scope="col">State</th><th scope="col">Why</th></tr></thead>
@@ -86,11 +49,8 @@ def html(status: Mapping[str, Any]) -> str:
 </table>
 <p class="soft">This page turns into MAAS by itself. More is told by <code>docker logs</code> and
 <code>maas-init status</code>.</p>
-</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
 """
+    return page.frame(heading, main, script=SCRIPT, again_in=5)
 
 
 def as_json(status: Mapping[str, Any]) -> str:
@@ -103,21 +63,8 @@ def as_json(status: Mapping[str, Any]) -> str:
     return json.dumps(told) + "\n"
 
 
-def escape(text: str) -> str:
-    """Return text that HTML shows as it is."""
-    return text.translate(ESCAPES)
-
-
 def _heading(status: Mapping[str, Any]) -> str:
     return HEADINGS.get(status["level"], HEADINGS["starting"])
-
-
-def _bar(progress: Mapping[str, Any] | None) -> str:
-    if not progress or not progress.get("total"):
-        return ""
-    done, total = int(progress["done"]), int(progress["total"])
-    label = escape(progress["step"])
-    return f'<progress aria-label="{label}" value="{done}" max="{total}">{done} of {total}</progress>'
 
 
 def _rows(services: Mapping[str, Any]) -> str:
@@ -125,9 +72,9 @@ def _rows(services: Mapping[str, Any]) -> str:
     for name, service in services.items():
         if service["level"] == "off":
             continue
-        level = escape(service["level"])
+        level = page.escape(service["level"])
         rows.append(
-            f'<tr><th scope="row">{escape(service["description"] or name)}</th>'
-            f'<td class="{level}">{level}</td><td>{escape(service["because"])}</td></tr>\n'
+            f'<tr><th scope="row">{page.escape(service["description"] or name)}</th>'
+            f'<td class="short {level}">{level}</td><td>{page.escape(service["because"])}</td></tr>\n'
         )
     return "".join(rows)

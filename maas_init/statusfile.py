@@ -25,7 +25,13 @@ SERVICE = {
     **dict.fromkeys(("since", "failed", "restarts"), Number),
     "desired": {"on": bool, "owner": str, "reason": str, "at": Number, "moment": Number},
 }
-STATUS = {"schema": int, "level": str, "summary": str, "uptime": Number, "services": dict}
+STATUS = {
+    "schema": int,
+    **dict.fromkeys(("level", "summary"), str),
+    "uptime": Number,
+    "services": dict,
+    "pxe": {"ready": str, "reasons": [str]},
+}
 LARGEST = 1 << 36
 """Of a number: in seconds, two thousand years."""
 

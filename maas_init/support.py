@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import psutil
 
-from . import __version__, commands, doctor, files, lastwords, masking
+from . import __version__, commands, doctor, files, lastwords, masking, services
 from .doctor import Patient
 from .errors import ExitCode, MaasInitError
 from .masks import HIDDEN
@@ -98,7 +98,7 @@ def parts(patient: Patient) -> Iterator[tuple[str, str]]:
             for file in sorted(where.root.glob(pattern)):
                 if file.is_file():
                     yield f"{folder}/{file.relative_to(where.root)}", _had(_end_of, file)
-    for file in sorted(patient.service_files.glob("*.conf")):
+    for file in services.service_files(*patient.service_files):
         yield f"services/{file.name}", _had(_end_of, file)
     for file in sorted(path for pattern in ("*.log", "*.log.1", "*.txt") for path in where.maas_logs.rglob(pattern)):
         yield f"logs/{file.relative_to(where.maas_logs)}", _had(_end_of, file)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import statusfile
+from . import loglines, statusfile
 from .paths import Paths
 
 STATES = {
@@ -87,7 +87,7 @@ def described(unit: Unit) -> str:
     if unit.result != "success":
         active += f" (Result: {unit.result})"
     if state != "inactive":
-        active += f" since {_date(unit.since)}; {ago(int(time.time() - unit.since))} ago"
+        active += f" since {_date(unit.since)}; {loglines.ago(int(time.time() - unit.since))} ago"
     lines = [
         f"{MARKS.get(state, '○')} {unit.id} - {facts['description'] or unit.name}",
         f"     Loaded: loaded (service {unit.name} of maas-init; {unit.enabled})",
@@ -134,13 +134,3 @@ def _uptime() -> float:
 
 def _date(seconds: float) -> str:
     return time.strftime("%a %Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
-
-
-def ago(seconds: int) -> str:
-    """Return a length of time as systemd says it."""
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 60:
-        return f"{max(0, seconds)}s"
-    if days:
-        return f"{days} day{'s' if days > 1 else ''} {hours % 24}h"
-    return f"{hours}h {minutes % 60}min" if hours else f"{minutes}min {seconds % 60}s"

@@ -56,14 +56,14 @@ def web(root: Path) -> Paths:
 
 
 def test_nginx_accepts_its_frame(web: Paths) -> None:
-    file = http.nginx_conf(web, with_region=True)
+    file = http.nginx_conf(web, with_region=True, status_port=5290)
     file.path.write_text(file.text)
     told = judge("nginx", "-t", "-e", "stderr", "-c", file.path)
     assert "warn" not in told, told
 
 
 def test_nginx_accepts_its_frame_with_a_site_of_maas(web: Paths) -> None:
-    file = http.nginx_conf(web, with_region=True)
+    file = http.nginx_conf(web, with_region=True, status_port=5290)
     file.path.write_text(file.text)
     site = f"""\
         upstream regiond-webapp {{
@@ -85,7 +85,7 @@ def test_nginx_accepts_its_frame_with_a_site_of_maas(web: Paths) -> None:
 
 
 def test_nginx_writes_only_where_our_user_may() -> None:
-    text = http.nginx_conf(Paths(), with_region=True).text
+    text = http.nginx_conf(Paths(), with_region=True, status_port=5290).text
     assert "\nuser " not in text
     for temporary in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"):
         assert f"{temporary}_temp_path /var/lib/maas/http/" in text
@@ -96,7 +96,9 @@ def test_nginx_writes_only_where_our_user_may() -> None:
 
 
 def test_rack_alone_leaves_the_region_s_port_alone() -> None:
-    assert "5240" not in http.nginx_conf(Paths(), with_region=False).text
+    text = http.nginx_conf(Paths(), with_region=False, status_port=0).text
+    assert "5240" not in text
+    assert "5290" not in text, "nobody wants a status page"
 
 
 def test_probe_of_nginx_asks_where_nginx_listens() -> None:

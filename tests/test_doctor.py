@@ -27,7 +27,7 @@ OURS = Path(__file__).parent.parent / "supervisord.conf.d"
 
 
 def patient(root: Path, **environ: str) -> Patient:
-    return Patient(Paths(root), REQUIRED | environ, OURS)
+    return Patient(Paths(root), REQUIRED | environ, (OURS,))
 
 
 def ask(name: str, who: Patient) -> Finding:
@@ -232,7 +232,7 @@ def examined(deployment: Deployment, name: str, clock_off: float = 0.0) -> Findi
     who = Patient(
         deployment.paths,
         REQUIRED | {"POSTGRES_HOST": socket_directory, "POSTGRES_PASSWORD": "secret-of-the-database"},
-        OURS,
+        (OURS,),
         clock=lambda: time.time() + clock_off,
     )
     with contextlib.closing(who):

@@ -223,6 +223,7 @@ STATUS = {
     "summary": "all is well",
     "uptime": 1.0,
     "progress": None,
+    "pxe": {"ready": "no", "reasons": ["nothing"]},
     "services": {"one": SERVICE, "two": SERVICE | {"unit": "", "reloadable": False, "process": "STOPPED", "pid": None}},
 }
 

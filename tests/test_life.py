@@ -76,7 +76,10 @@ def shared() -> Iterator[Container]:
 
 def test_status_file_describes_the_container_and_every_service(shared: Container) -> None:
     status = shared.status()
-    assert status.keys() == {"schema", "level", "summary", "time", "uptime", "progress", "services"}
+    assert status.keys() == {
+        *("schema", "level", "summary", "time", "uptime", "progress", "services"),
+        *("pxe", "ready_at", "events"),
+    }
     assert (status["schema"], status["level"]) == (1, "healthy")
     assert status["services"].keys() == {"alpha", "beta", "gamma", "delta", "extra", "orphans", "volumes"}
     alpha = status["services"]["alpha"]
@@ -96,7 +99,7 @@ def test_status_file_describes_the_container_and_every_service(shared: Container
             "restarts",
             "failed",
         ),
-        *("requires", "desired", "check", "capabilities", "missing_capabilities"),
+        *("requires", "desired", "check", "capabilities", "missing_capabilities", "boot"),
     }
     assert (alpha["level"], alpha["critical"], alpha["process"], alpha["check"]) == ("ready", True, "RUNNING", None)
     assert alpha["desired"].keys() == {"on", "owner", "reason", "at", "moment"}
@@ -132,7 +135,9 @@ def test_status_verb_shows_every_service(shared: Container) -> None:
     done = shared.verb("status")
     assert done.returncode == 0
     assert done.stdout.splitlines()[0].startswith("healthy: ")
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == sorted(shared.status()["services"])
+    *services, machines = done.stdout.splitlines()[1:]
+    assert [line.split()[0] for line in services] == sorted(shared.status()["services"])
+    assert machines.startswith("Can machines boot over the network? not from here: ")
 
 
 def test_why_explains_one_service(shared: Container) -> None:

@@ -294,16 +294,18 @@ MANY = program("many", "/bin/sleep 1000", numprocs=150, process_name="many%(proc
 def test_more_deaths_at_once_than_supervisord_counts_are_all_noticed(started: Supervisord) -> None:
     """It stops at a hundred dead a turn: the rest must not wait for the next accident."""
 
-    def pids() -> set[int]:
-        found = {info.pid for info in asyncio.run(started.rpc.processes()).values() if info.process is Process.RUNNING}
+    def running() -> set[tuple[str, int]]:
+        every = asyncio.run(started.rpc.processes()).items()
+        found = {(name, info.pid) for name, info in every if info.process is Process.RUNNING}
         return found if len(found) == 150 else set()
 
-    before = until(pids)
+    before = until(running)
     os.kill(started.process.pid, signal.SIGSTOP)
-    for pid in before:
+    for _, pid in before:
         os.kill(pid, signal.SIGKILL)
     os.kill(started.process.pid, signal.SIGCONT)
-    until(lambda: pids() and not pids() & before)
+    # A number may come again, but hardly for the same program.
+    until(lambda: (now := running()) and not now & before)
 
 
 SECRET_KEEPER = program("keeper", "/bin/sh -c 'ls /proc/self/fd > %(here)s/fds; exec sleep 1000'")

@@ -72,6 +72,6 @@ def test_who_is_outside_is_known_by_his_user_and_address() -> None:
 
 def test_port_that_is_none_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.conf"
-    file.write_text("[program:a]\n[service:a]\nlistens = tcp/http\n")
+    file.write_text("[program:a]\nautostart = false\n[service:a]\nlistens = tcp/http\n")
     with pytest.raises(ServiceFileError, match="for example tcp/5240"):
         services.read_file(file)

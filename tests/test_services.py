@@ -23,7 +23,7 @@ from maas_init.settings import Settings
 OURS = Path(__file__).parent.parent / "supervisord.conf.d"
 BOTH = ("region", "rack")
 LISTENER = "[eventlistener:health]\ncommand = /bin/listen\nevents = TICK_5\n"
-PROGRAM = "[program:{0}]\ncommand = /bin/{0}\n"
+PROGRAM = "[program:{0}]\ncommand = /bin/{0}\nautostart = false\n"
 
 
 def write(directory: Path, **texts: str) -> Path:
@@ -152,6 +152,7 @@ def test_supervisord_s_own_words_are_left_alone(tmp_path: Path) -> None:
             [program:one]
             command = /bin/sh -ec '
                 echo %(program_name)s; exec one'   ; another
+            autostart = false
             environment = A="%%",B="c;d"
             [service:one]
             description = One ; and a comment
@@ -247,6 +248,24 @@ def test_other_files_in_the_directory_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "README").write_text("not a service file")
     (tmp_path / "one.conf.bak").write_text("not a service file")
     assert read(tmp_path) == Catalogue((), (tmp_path / "health.conf",))
+
+
+def test_file_of_a_later_directory_takes_the_place_of_its_namesake(tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        for file in ("a.conf", f"{name}.conf"):
+            (tmp_path / name / file).touch()
+    found = services.service_files(tmp_path / "ours", tmp_path / "theirs", tmp_path / "missing")
+    assert [str(file.relative_to(tmp_path)) for file in found] == [
+        "theirs/a.conf",
+        "ours/ours.conf",
+        "theirs/theirs.conf",
+    ]
+
+
+def test_program_that_supervisord_would_start_itself_is_refused(tmp_path: Path) -> None:
+    told = refusal(write(tmp_path, one="[program:one]\ncommand = /bin/true\n[service:one]\n"))
+    assert 'one.conf: [program:one] autostart is "true"' in told
 
 
 def test_file_with_only_an_event_listener_is_included(tmp_path: Path) -> None:

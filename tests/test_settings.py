@@ -209,6 +209,7 @@ MALFORMED = {
     "POSTGRES_SSLCERT": ["/run/secrets/client.crt", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"],
     "POSTGRES_SSLKEY": ["/run/secrets/client.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END x"],
     "MAAS_INIT_LOG_FORMAT": ["JSON", "text", "console json", "json\n"],
+    "MAAS_INIT_STATUS_PORT": ["0", "80", "5240", "5271", "8000", "65536", "http", "OFF\n", "no", "5290/tcp"],
     "PUID": ["0", "-1", "maas", "1000:1000", "4294967295", "1\n"],
     "PGID": ["-1", "maas", "1.5", "4294967295", "1\n"],
     "MAAS_INIT_DATABASE_INTERVAL": ["-1", "soon", "1e9", "nan", "inf", "1,5", "2\n"],

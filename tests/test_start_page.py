@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import json
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import until
+from pages import Nginx, Text
 
 from maas_init import start_page
 from maas_init.configure import http as web
-from maas_init.paths import Paths
-
-BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 
 
 def service(level: str, because: str = "", description: str = "Name server (bind9)") -> dict[str, str]:
@@ -35,33 +23,6 @@ def service(level: str, because: str = "", description: str = "Name server (bind
 
 def status(**changes: Any) -> dict[str, Any]:
     return {"level": "starting", "summary": "migrating 212/514", "services": {}} | changes
-
-
-class Text(HTMLParser):
-    """Collects what a reader sees, and checks that every element is closed by its own end."""
-
-    VOID = ("meta",)
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.attributes: dict[str, list[dict[str, str | None]]] = {}
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes.setdefault(tag, []).append(dict(attrs))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if data.strip() and self.open[-1] not in ("style", "script"):
-            self.seen.append(data.strip())
 
 
 def test_page_tells_what_is_going_on_and_which_service_waits_for_what() -> None:
@@ -138,29 +99,14 @@ class Maas(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class Front:
+class Front(Nginx):
     """An nginx with our frame, on a port of its own; MAAS's site and MAAS itself come when the test says so."""
 
-    def __init__(self, where: Paths, port: int) -> None:
-        self.where, self.port = where, port
+    def __init__(self) -> None:
+        super().__init__()
         self.backend = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Maas, bind_and_activate=False)
         self.backend.server_bind()
-        for directory in ("/run/maas-init/http", "/var/lib/maas/http", "/etc/nginx"):
-            where.at(directory).mkdir(parents=True)
-        shutil.copy("/etc/nginx/mime.types", where.at("/etc/nginx/mime.types"))
-        for file in web.files(where, with_region=True):
-            file.path.parent.mkdir(parents=True, exist_ok=True)
-            file.path.write_text(file.text.replace("5240", str(port)))
-        conf = where.run / "http/nginx.conf"
-        self.nginx = subprocess.Popen(["nginx", "-e", "stderr", "-c", conf, "-g", "daemon off;"])
-
-    def ask(self, path: str = "/", accept: str = BROWSER) -> tuple[int, str, dict[str, str]]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.read().decode(), dict(answer.headers)
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode(), dict(error.headers)
+        self.start([*web.files(self.where, with_region=True, status_port=0)], 5240)
 
     def show_site(self) -> None:
         """Do what regiond does: write the site, ask for a reload."""
@@ -174,7 +120,7 @@ class Front:
             }}
             """
         )
-        self.nginx.send_signal(signal.SIGHUP)
+        self.reload()
 
     def start_maas(self) -> None:
         self.backend.server_activate()
@@ -187,27 +133,11 @@ class Front:
 
 @pytest.fixture
 def front() -> Iterator[Front]:
-    directory = Path(tempfile.mkdtemp(prefix="mi-", dir="/tmp"))
-    directory.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    front = Front(Paths(directory), port)
-    until(answering(front))
+    front = Front()
+    until(front.answers)
     yield front
-    front.nginx.terminate()
-    front.nginx.wait()
+    front.remove()
     front.backend.server_close()
-    shutil.rmtree(directory)
-
-
-def answering(front: Front) -> Callable[[], bool]:
-    def answers() -> bool:
-        with contextlib.suppress(urllib.error.URLError):
-            return front.ask()[0] == 503
-        return False
-
-    return answers
 
 
 @pytest.mark.process

@@ -15,7 +15,7 @@ import pytest
 from harness import MAAS_INIT, Container, until
 
 import maas_init
-from maas_init import systemctl, units
+from maas_init import loglines, systemctl
 
 pytestmark = pytest.mark.process
 
@@ -479,4 +479,4 @@ def test_interrupted_wait_ends_quietly(works: Container) -> None:
     [(-1, "0s"), (59, "59s"), (61, "1min 1s"), (3700, "1h 1min"), (90000, "1 day 1h"), (180000, "2 days 2h")],
 )
 def test_time_is_told_as_systemd_tells_it(seconds: int, words: str) -> None:
-    assert units.ago(seconds) == words
+    assert loglines.ago(seconds) == words

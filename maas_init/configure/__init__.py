@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from .. import files, log
+from .. import files, log, ports
 from ..paths import Paths
 from ..services import Catalogue
 from ..settings import RegionSettings, Settings, values
@@ -37,12 +37,21 @@ def planned(settings: Settings, where: Paths, environ: Mapping[str, str], catalo
         *postgresql_tls(settings, where),
         *users.names(where),
         supervisord.supervisord_conf(where, catalogue, settings),
-        *http.files(where, with_region="region" in settings.roles),
+        *http.files(where, with_region="region" in settings.roles, status_port=_unless_taken(settings.status_port)),
         *ntp.chrony_conf(where),
         proxy.squid_conf(where),
         syslog.rsyslog_conf(where),
         tftp.question(where),
     ]
+
+
+def _unless_taken(port: int) -> int:
+    """Return the port, or 0 when somebody outside this container has it: nginx would not start, and MAAS not answer."""
+    held = ports.holder([("tcp", "", port)], 0) if port else None
+    if held is None or held.pid:
+        return port
+    log.warning("status_page.port_taken", port=port, by=str(held), remedy="set MAAS_INIT_STATUS_PORT to a free port")
+    return 0
 
 
 def postgresql_tls(settings: Settings, where: Paths) -> Iterator[ConfigFile]:

@@ -14,9 +14,9 @@ from ..paths import Paths
 from .file import ConfigFile
 
 
-def files(where: Paths, *, with_region: bool) -> Iterator[ConfigFile]:
+def files(where: Paths, *, with_region: bool, status_port: int) -> Iterator[ConfigFile]:
     """Yield nginx's main configuration and the first start page; the health listener writes the later ones."""
-    yield nginx_conf(where, with_region=with_region)
+    yield nginx_conf(where, with_region=with_region, status_port=status_port)
     for name, text in start_page.pages(start_page.FIRST).items():
         yield ConfigFile(where.start_page / name, text)
 
@@ -36,7 +36,36 @@ START_PAGE = """
 """
 
 
-def nginx_conf(where: Paths, *, with_region: bool) -> ConfigFile:
+STATUS_PAGE = """
+    # The health listener writes these files: nothing here asks anybody, and nothing can be changed from here.
+    server {{
+        listen [::]:{port};
+        listen {port};
+        server_name status-page.invalid;
+        root {pages};
+        add_header Cache-Control no-store always;
+        add_header X-Content-Type-Options nosniff always;
+        add_header Content-Security-Policy "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'" always;
+        location = / {{
+            try_files /index.html =404;
+        }}
+        location = /status.json {{
+            alias {status};
+        }}
+        location = /metrics {{
+            default_type "text/plain; version=0.0.4; charset=utf-8";
+        }}
+        location = /favicon.ico {{
+            return 204;
+        }}
+        location / {{
+            return 404;
+        }}
+    }}
+"""
+
+
+def nginx_conf(where: Paths, *, with_region: bool, status_port: int) -> ConfigFile:
     """Return nginx's main configuration. The sites log their requests to syslog themselves."""
     maas = where.maas_data / "http"
     ours = where.run / "http"
@@ -98,5 +127,6 @@ def nginx_conf(where: Paths, *, with_region: bool) -> ConfigFile:
             """
         )
         + (START_PAGE if with_region else "")
+        + (STATUS_PAGE.format(port=status_port, status=where.status, pages=where.status_page) if status_port else "")
         + "}\n",
     )

@@ -16,6 +16,7 @@ import psutil
 
 from .. import probes
 from ..settings import RegionSettings
+from ..surroundings import is_bridged
 from . import dhcp
 from .finding import Check, Finding, failure, warning
 from .patient import NotNow, Patient
@@ -65,9 +66,9 @@ def network_mode(patient: Patient) -> str | Finding:
     names = {name for name, _ in _addresses()}
     if not names:
         raise NotNow("there is no network: see interfaces")
-    if all(map(_is_bridged, names)):
+    if all(map(is_bridged, names)):
         return warning(f"{', '.join(sorted(names))} leads to a bridge inside the host")
-    return f"{', '.join(sorted(name for name in names if not _is_bridged(name)))} is on a network of the host"
+    return f"{', '.join(sorted(name for name in names if not is_bridged(name)))} is on a network of the host"
 
 
 def _addresses() -> Iterator[tuple[str, str]]:
@@ -78,16 +79,6 @@ def _addresses() -> Iterator[tuple[str, str]]:
             loopback = each.family == socket.AF_INET and ipaddress.ip_address(each.address).is_loopback
             if each.family == socket.AF_INET and not loopback and name in states and states[name].isup:
                 yield name, each.address
-
-
-def _is_bridged(interface: str) -> bool:
-    """Whether it is one end of a pair whose other end is elsewhere, as a container engine makes for its bridges."""
-    directory = Path("/sys/class/net") / interface
-    try:
-        own, other = ((directory / file).read_text().strip() for file in ("ifindex", "iflink"))
-        return own != other and "DEVTYPE=" not in (directory / "uevent").read_text()  # macvlan, ipvlan, vlan say so
-    except OSError:
-        return False
 
 
 def maas_url(patient: Patient) -> str | Finding:
@@ -105,7 +96,7 @@ def maas_url(patient: Patient) -> str | Finding:
 
 def _unfit(address: Address) -> Finding | None:
     """Say why machines cannot use an address, if it can be told."""
-    bridged = {ipaddress.ip_address(own) for name, own in _addresses() if _is_bridged(name)}
+    bridged = {ipaddress.ip_address(own) for name, own in _addresses() if is_bridged(name)}
     if address.is_loopback:
         return failure(f"{address} means this machine to everybody, and so another one to each")
     if address.is_unspecified:
@@ -120,9 +111,7 @@ def _unfit(address: Address) -> Finding | None:
 def _gateways() -> set[Address]:
     """Return where packets leave by interfaces on a bridge."""
     rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
-    return {
-        ipaddress.ip_address(bytes.fromhex(row[2])[::-1]) for row in rows if _is_bridged(row[0]) and int(row[2], 16)
-    }
+    return {ipaddress.ip_address(bytes.fromhex(row[2])[::-1]) for row in rows if is_bridged(row[0]) and int(row[2], 16)}
 
 
 def maas_url_answers(patient: Patient) -> str:

@@ -32,7 +32,7 @@ class Patient:
     where: Paths
     environ: Mapping[str, str]
     """That of the command: the container's own."""
-    service_files: Path
+    service_files: tuple[Path, ...]
     may_ask_for_dhcp: bool = False
     clock: Callable[[], float] = field(default=time.time)
 
@@ -58,9 +58,9 @@ class Patient:
     def catalogue(self) -> Catalogue:
         """The services of this container; while its role is not known, all of them. Raises ServiceFileError."""
         try:
-            return services.catalogue(self.settings, self.service_files)
+            return services.catalogue(self.settings, *self.service_files)
         except SettingsError:
-            return services.read(self.service_files, roles=services.ROLES, environment={})
+            return services.read(*self.service_files, roles=services.ROLES, environment={})
 
     @cached_property
     def privileges(self) -> Privileges:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import services
+from .. import log, services
 from ..paths import Paths
 from ..settings import Settings
 from . import events
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from . import pebble
 
 
-def run(settings: Settings, where: Paths, service_files: Path) -> None:
+def run(settings: Settings, where: Paths, service_files: tuple[Path, ...]) -> None:
     """Listen until supervisord ends or everything is stopped."""
     protocol = events.take_stdout()
-    catalogue = services.catalogue(settings, service_files)
+    log.use("console", settings.secrets())  # supervisord's part gives lines their form
+    catalogue = services.catalogue(settings, *service_files)
     asyncio.run(_live(Manager(catalogue, settings, where), protocol, where))
 
 

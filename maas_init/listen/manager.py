@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import decide, files, health, log, ports, privileges, probes, retry
+from .. import decide, files, health, hooks, log, ports, privileges, probes, retry
 from ..decide import Rung
 from ..errors import ExitCode
 from ..health import Desired, Health, Level, Process, State
@@ -57,7 +57,7 @@ class Manager:
         self.where = where
         self._supervisor = Supervisor(where.supervisor_socket)
         self._probes = probes.probes(settings, where)
-        self._publisher = publish.Publisher(where)
+        self._publisher = publish.Publisher(where, settings)
         self._mourner = mourning.Mourner(where)
         self._endings: dict[str, Ending] = {}
         before = publish.desired_before(where)
@@ -97,6 +97,8 @@ class Manager:
         for state in self.states.values():
             if state.service.check:
                 self._spawn(self._probe_for_ever(state))
+        self._spawn(self._publisher.look_around_for_ever())
+        self._spawn(self._publisher.bring_up_to_date_for_ever())
         while not self._ended.is_set():
             self._wake.clear()
             await self._look()
@@ -182,7 +184,10 @@ class Manager:
                 self._level_changed(self.states[name], before[name])
         container = health.container(self.states, self.levels, was_healthy=self._was_healthy)
         self._was_healthy |= container in (health.Container.HEALTHY, health.Container.DEGRADED)
+        was_ready = self._publisher.ready_at is not None
         self._publisher.publish(publish.Picture(self.states, self.levels, container, self.stopping, now))
+        if self._publisher.ready_at is not None and not was_ready:
+            self._spawn(asyncio.to_thread(hooks.run, self.where, hooks.READY))
 
     def _level_changed(self, state: State, before: Level) -> None:
         name, level = state.service.name, self.levels[state.service.name]
@@ -419,6 +424,8 @@ class Manager:
     def use_settings(self, settings: Settings) -> None:
         """Ask with these from now on."""
         self._probes = probes.probes(settings, self.where)
+        self._publisher.use_settings(settings)
+        log.use("console", settings.secrets())
 
     # Probing.
 
@@ -456,7 +463,10 @@ class Manager:
         self._spawn(self._stop_in_order())
 
     async def _stop_in_order(self) -> None:
-        await stopping.in_order(self)
+        began = uptime()
+        if hooks.of(self.where, hooks.STOPPING):
+            await asyncio.to_thread(hooks.run, self.where, hooks.STOPPING)
+        await stopping.in_order(self, hurry_after=stopping.HURRY_AFTER - (uptime() - began))
         with contextlib.suppress(SupervisorError):  # process 1 lost patience and told it already
             await self._supervisor.shutdown()
         self._ended.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -9,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .. import files, health, masks, start_page, statusfile
+from .. import files, health, log, masks, pxe, start_page, status_page, statusfile, surroundings
 from ..errors import MaasInitError
 from ..health import Container, Desired, Level, State
 from ..paths import Paths
+from ..settings import Settings
 
 SCHEMA = 1
 """Raised when a key changes its meaning or goes; new keys may come without."""
@@ -20,6 +22,8 @@ SCHEMA = 1
 
 SIGN_OF_LIFE_EVERY = 5.0
 """Seconds; healthcheck.sh distrusts a file older than 30."""
+METRICS_EVERY = 15.0
+"""Seconds; Prometheus asks so often where nobody says otherwise. The page is brought up to date as often."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,20 @@ class Picture:
 
 
 class Publisher:
-    """Writes both files when something changed, and every few seconds as a sign of life."""
+    """Writes both files and the status page when something changed, and every few seconds as a sign of life."""
 
-    def __init__(self, where: Paths) -> None:
+    def __init__(self, where: Paths, settings: Settings) -> None:
         self._where = where
+        self._with_region = "region" in settings.roles
+        self._with_page = bool(settings.status_port)
+        self._around: pxe.Surroundings | None = None
+        before = _before(where)
+        self._boot = {name: each["boot"] for name, each in before.get("services", {}).items() if each.get("boot")}
+        self.ready_at: float | None = before.get("ready_at")
+        """Seconds of uptime at which the container was healthy or degraded first; None until then."""
         # What a check or a service says of itself may hold anything.
-        self._masks = masks.read(os.fspath(where.masks), os.fspath(where.maas_secret))
+        self._masks = self._read_masks()
+        self._told = "{}"
         self._said: tuple[object, ...] = ()
         self._at = 0.0
 
@@ -54,16 +66,75 @@ class Publisher:
             *(picture.level, summary, *picture.levels.items()),
             *((state.desired, state.process, state.pid, state.failed) for state in picture.states.values()),
         )
-        if said == self._said and picture.now < self._at + SIGN_OF_LIFE_EVERY:
+        changed = said != self._said
+        if not changed and picture.now < self._at + SIGN_OF_LIFE_EVERY:
             return
         self._said, self._at = said, picture.now
         line = f"{picture.level.value} {int(picture.now)} {self._masks.hide(summary)}\n"
         files.write(self._where.health, line, sync=False)
-        status = self._masks.hide(json.dumps(_status(self._where, picture, summary), ensure_ascii=False))
+        self._note_boot(picture)
+        told = _status(self._where, picture, summary) | {"ready_at": self.ready_at}
+        for name, service in told["services"].items():
+            service["boot"] = self._boot.get(name)
+        told["pxe"] = pxe.answer(told["services"], self._around)
+        status = self._masks.hide(json.dumps(told, ensure_ascii=False))
         files.write(self._where.status, f"{status}\n", sync=False)
+        self._told = status
         if picture.level not in (Container.HEALTHY, Container.DEGRADED):
             for name, text in start_page.pages(json.loads(status)).items():
                 files.write(self._where.start_page / name, text, sync=False)
+        if self._with_page and changed:
+            self._write_page(json.loads(status))
+
+    def _note_boot(self, picture: Picture) -> None:
+        """Remember when each service was first started and first ready, and all of it, in seconds of uptime."""
+        if self.ready_at is None and picture.level in (Container.HEALTHY, Container.DEGRADED):
+            self.ready_at = round(picture.now, 3)
+        for name, state in picture.states.items():
+            ready = picture.levels[name] is Level.READY
+            if name not in self._boot and (ready or state.process.alive):
+                self._boot[name] = {"started": round(state.since, 3), "ready": None}
+            if ready and self._boot[name]["ready"] is None:
+                self._boot[name]["ready"] = round(picture.now, 3)
+
+    async def look_around_for_ever(self) -> None:
+        """See what no service tells: in a thread, for a volume may not answer."""
+        while True:
+            self._around = await asyncio.to_thread(surroundings.look, self._where, with_region=self._with_region)
+            await asyncio.sleep(METRICS_EVERY)
+
+    async def bring_up_to_date_for_ever(self) -> None:
+        """Write the page and the metrics anew now and then, and learn what must not be shown."""
+        while True:
+            await asyncio.sleep(METRICS_EVERY)
+            self._masks = self._read_masks()
+            status = json.loads(self._told)
+            if self._with_page:
+                self._write_page(status)
+                await asyncio.to_thread(self._write_metrics, status)
+
+    def use_settings(self, settings: Settings) -> None:
+        """Go by these from now on."""
+        self._with_page = bool(settings.status_port)
+        self._masks = self._read_masks()
+
+    def _read_masks(self) -> masks.Masks:
+        # MAAS makes the secret that regions and racks share when it starts for the first time.
+        return masks.read(os.fspath(self._where.masks), os.fspath(self._where.maas_secret))
+
+    def _write_page(self, status: Mapping[str, Any]) -> None:
+        self._try_to_write("index.html", status_page.html(status))
+
+    def _write_metrics(self, status: Mapping[str, Any]) -> None:
+        from .. import metrics  # its library takes time to load, and the start is not to wait for it
+
+        self._try_to_write("metrics", metrics.text(status))
+
+    def _try_to_write(self, name: str, text: str) -> None:
+        try:
+            files.write(self._where.status_page / name, text, sync=False)
+        except OSError as error:  # nothing else depends on it
+            log.warning("status_page.not_written", file=name, reason=error.strerror)
 
 
 def _summary(where: Paths, picture: Picture) -> str:
@@ -95,6 +166,7 @@ def _status(where: Paths, picture: Picture, summary: str) -> dict[str, Any]:
         "uptime": round(picture.now, 1),
         "progress": files.read_json(where.progress),
         "services": {name: _service(name, state, picture) for name, state in sorted(picture.states.items())},
+        "events": [{"time": each.time, "level": each.level, "text": each.message} for each in list(log.recent)],
     }
 
 
@@ -135,13 +207,17 @@ def _service(name: str, state: State, picture: Picture) -> dict[str, Any]:
     }
 
 
-def desired_before(where: Paths) -> dict[str, Desired]:
-    """Return what was wanted when a listener last wrote the status: it survives this listener's own restart."""
+def _before(where: Paths) -> dict[str, Any]:
+    """Return the status as a listener wrote it before this one, in the same life of the container; else nothing."""
     try:
         found = statusfile.read(where)
     except MaasInitError:
         return {}
-    if found["schema"] != SCHEMA:
-        return {}
+    return found if found["schema"] == SCHEMA else {}
+
+
+def desired_before(where: Paths) -> dict[str, Desired]:
+    """Return what was wanted when a listener last wrote the status: it survives this listener's own restart."""
     keys = [field.name for field in fields(Desired)]
-    return {name: Desired(**{key: each["desired"][key] for key in keys}) for name, each in found["services"].items()}
+    services = _before(where).get("services", {})
+    return {name: Desired(**{key: each["desired"][key] for key in keys}) for name, each in services.items()}

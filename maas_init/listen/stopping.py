@@ -31,7 +31,7 @@ class Manager(Protocol):
     async def stop(self, name: str) -> None: ...
 
 
-async def in_order(manager: Manager) -> None:
+async def in_order(manager: Manager, hurry_after: float = HURRY_AFTER) -> None:
     """Stop every service; return when all have ended, or supervisord could not be asked."""
     running = {name: asyncio.Event() for name, state in manager.states.items() if not state.service.watched_only}
     told: set[str] = set()
@@ -49,14 +49,14 @@ async def in_order(manager: Manager) -> None:
             log.warning("service.not_stopped", service=name, reason=str(error))
         running[name].set()
 
-    hurrying = asyncio.ensure_future(_hurry(manager, told))
+    hurrying = asyncio.ensure_future(_hurry(manager, told, hurry_after))
     await asyncio.gather(*map(stop_after_dependants, running))
     hurrying.cancel()
 
 
-async def _hurry(manager: Manager, told: set[str]) -> None:
+async def _hurry(manager: Manager, told: set[str], after: float) -> None:
     """Kill what was told to stop, still lives, and keeps others from being told."""
-    await asyncio.sleep(HURRY_AFTER)
+    await asyncio.sleep(after)
     while True:
         untold = [name for name, state in manager.states.items() if state.process.alive and name not in told]
         awaited = set().union(*map(manager.dependants, untold))

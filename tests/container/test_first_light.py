@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -14,12 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from .conftest import Run
 from .docker import ADMIN_PASSWORD, POSTGRES_PASSWORD, Container, host_pids, until
 
 pytestmark = pytest.mark.container
 
+ROOT = Path(__file__).parents[2]
 SECRETS = (POSTGRES_PASSWORD, ADMIN_PASSWORD)
 
 RUNNING = {
@@ -65,6 +69,30 @@ def watch_and_container(new: Run) -> Iterator[tuple[ArgumentWatch, Container]]:
 @pytest.fixture(scope="module")
 def maas(watch_and_container: tuple[ArgumentWatch, Container]) -> Container:
     return watch_and_container[1]
+
+
+def test_status_page_shows_every_service_and_whether_machines_can_boot(maas: Container) -> None:
+    page = maas.execute("curl", "-sSf", "http://127.0.0.1:5290/")
+    told = json.loads(maas.execute("curl", "-sSf", "http://127.0.0.1:5290/status.json"))
+    for name, service in told["services"].items():
+        assert f'<th scope="row">{name}: {html.escape(service["description"])}</th>' in page
+    assert all(told["services"][name]["boot"]["ready"] for name in RUNNING - {"health"})
+    assert told["pxe"]["ready"] == "no", "nothing was imported"
+    assert "has not imported boot loaders and images" in page and "a bridge inside the host" in page
+    assert any("service.ready" in each["text"] for each in told["events"])
+    assert not [secret for secret in SECRETS if secret in page or secret in json.dumps(told)]
+
+
+def test_prometheus_reads_the_metrics(maas: Container) -> None:
+    ask = ("curl", "-sSf", "http://127.0.0.1:5290/metrics")
+    text = until(lambda: maas.execute(*ask, check=False), "the first metrics")
+    families = {family.name: family.samples for family in text_string_to_metric_families(text)}
+    ready = {each.labels["service"]: each.value for each in families["maas_init_check_success"]}
+    assert ready.items() >= dict.fromkeys(("regiond", "rackd", "bind9", "proxy"), 1).items()
+    documented = set(
+        re.findall(r"^\| `(maas_init_\w+)`", (ROOT / "docs/reference/metrics.md").read_text(), re.MULTILINE)
+    )
+    assert {sample.name for samples in families.values() for sample in samples} == documented
 
 
 def test_supervisorctl_shows_every_service_by_maas_own_name(maas: Container) -> None:

@@ -108,7 +108,7 @@ def test_its_settings_are_those_that_are_promised(image: str) -> None:
     assert config["Entrypoint"] == ["/usr/local/bin/maas-init"]
     assert config["Cmd"] == ["run"]
     assert set(config["Volumes"]) == {"/etc/maas", "/var/lib/maas", "/var/log/maas", "/tmp/maas"}
-    assert {"5240/tcp", "5443/tcp", "69/udp", "8000/tcp"} <= set(config["ExposedPorts"])
+    assert {"5240/tcp", "5443/tcp", "69/udp", "8000/tcp", "5290/tcp"} <= set(config["ExposedPorts"])
     assert {f"{port}/tcp" for port in (*range(5241, 5249), *range(5250, 5271))} <= set(config["ExposedPorts"])
     health = config["Healthcheck"]
     assert (health["Interval"], health["Timeout"], health["StartPeriod"], health["Retries"]) == (
