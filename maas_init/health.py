@@ -146,6 +146,8 @@ class State:
     """Seconds of uptime at which it became ready."""
     retry_at: float = 0.0
     """Seconds of uptime before which it is not tried again."""
+    unheard: int = 0
+    """The process that was told to reload before it was ready: it may have read its configuration, and not listened."""
     restarts: int = 0
     bound: tuple[tuple[str, int], ...] = ()
     """While it lives: what it is bound to, each with the process id it had when this one came to life."""

@@ -498,6 +498,22 @@ def test_service_that_began_without_its_port_begins_again_when_that_is_free(cont
     assert container.output.count("service.restarted service=single") == 1
 
 
+def test_request_to_reload_that_comes_while_it_starts_is_not_lost(container: Container) -> None:
+    begin, deaf = container.root / "begin", container.root / "deaf"
+    wait = f'trap "" HUP; touch {deaf}; until test -e {begin}; do sleep 0.05; done'
+    toy = f"{sys.executable} -S -E {container.root}/toy.py web {container.journal_file}"
+    container.service("web", command=f"/bin/sh -c '{wait}; exec {toy}'", probed=True, reloadable="yes")
+    container.start()
+    pid = until(lambda: container.pid("web"))
+    until(lambda: container.of("web")["process"] == "RUNNING" and deaf.exists())
+    assert container.ask("POST", "/v1/signals", {"signal": "SIGHUP", "services": ["web"]})[0] == 200
+    begin.touch()
+    until(lambda: container.journal() == ["started web"])
+    container.answer("web")
+    until(lambda: container.journal() == ["started web", "SIGHUP web"])
+    assert container.pid("web") == pid
+
+
 def test_check_that_waits_for_another_is_not_unwell_when_it_is_asked_at_last(container: Container) -> None:
     container.service("slow", probed=True, critical="yes")
     container.add("late", f"[check:late]\ncheck = writable {container.root}\nrequires = slow\nstart_within = 0.5\n")

@@ -194,8 +194,9 @@ class Manager:
         if level is Level.READY:
             state.ready_since = uptime()
             log.info("service.ready", service=name, why=health.explain(state, self.levels))
-            for other in state.service.reloads:
+            for other in (*state.service.reloads, *((name,) if state.unheard == state.pid != 0 else ())):
                 self._spawn(self.reload(other))
+            state.unheard = 0
         elif self.stopping or name in self._busy:
             return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
@@ -414,6 +415,9 @@ class Manager:
 
     async def signal(self, name: str, number: int) -> None:
         """Send a signal to a service's main process. Raises SupervisorError when it does not run."""
+        state = self.states[name]
+        if number == signal.SIGHUP and state.service.reloadable and self.levels[name] is not Level.READY:
+            state.unheard = state.pid
         await self._supervisor.signal(name, number)
 
     async def reload(self, name: str) -> None:
