@@ -149,8 +149,14 @@ def planted(running: Container, at_first: Findings) -> Findings:
     running.sql("DELETE FROM django_migrations WHERE id = (SELECT max(id) FROM django_migrations)")
     holder = "import socket, time; held = socket.socket(type=socket.SOCK_DGRAM); held.bind(('', 67)); time.sleep(3600)"
     docker.docker("exec", "--detach", running.name, "python3", "-c", holder)
-    until(lambda: "services-gave-up" in bad(examine(running)), "the end of the listener's patience")
-    return examine(running)
+
+    def given_up() -> Findings | None:
+        found = examine(running)
+        return found if "services-gave-up" in bad(found) else None
+
+    # Once more would be too late: MAAS asks for its services again, and whoever asks anew gets a fresh try.
+    found: Findings = until(given_up, "the end of the listener's patience")
+    return found
 
 
 @pytest.mark.parametrize("check", PLANTED)
@@ -181,9 +187,8 @@ def test_text_for_people_names_each_with_what_to_do_and_the_code_says_the_worst(
     )
     assert done.returncode == 2
     named = set(re.findall(r"^(?:warning|failure) +(\S+): ", done.stdout, re.MULTILINE))
-    assert named >= PLANTED.keys() & bad(planted)
-    # What heals by itself may have done so since `planted`.
-    assert done.stdout.count("\n         Do: ") == len(named) >= len(PLANTED)
+    assert named >= (PLANTED.keys() & bad(planted)) - {"services-gave-up"}
+    assert done.stdout.count("\n         Do: ") == len(named)
 
 
 def test_support_bundle_holds_the_findings_and_no_secret(running: Container, planted: Findings) -> None:
