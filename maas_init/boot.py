@@ -209,15 +209,12 @@ def _sweep(where: Paths) -> int:
 def take_drop_ins(where: Paths) -> Path:
     """Copy the operator's service files to where nobody changes them while the container runs; return where.
 
-    Hidden files and editors' copies are left out. Raises ServiceFileError for a name that supervisord would not
-    understand, and for a file that cannot be read.
+    Raises ServiceFileError for a name that supervisord would not understand, and for a file that cannot be used.
     """
     taken = where.taken_drop_ins
     for old in taken.glob("*"):
         old.unlink()
-    for file in sorted(where.drop_ins.glob("*.conf")):
-        if file.name.startswith("."):
-            continue
+    for file in services.service_files(where.drop_ins):
         if not re.fullmatch(r"[A-Za-z0-9_.@-]+", file.name):
             raise ServiceFileError(f"cannot use {file}: its name may hold letters, digits and _ . @ - only")
         services.read_file(file)  # what is wrong is told of the operator's file, not of our copy

@@ -146,8 +146,8 @@ def catalogue(settings: Settings, *directories: Path) -> Catalogue:
 
 
 def service_files(*directories: Path) -> list[Path]:
-    """Return every `*.conf`; one takes the place of another with the same name in a directory before its own."""
-    found = {file.name: file for directory in directories for file in directory.glob("*.conf")}
+    """Return every `*.conf` but hidden ones; one takes the place of its namesake in a directory before its own."""
+    found = {file.name: file for directory in directories for file in directory.glob("[!.]*.conf")}
     return [found[name] for name in sorted(found)]
 
 
