@@ -27,8 +27,9 @@ from ..settings import Settings
 from ..supervisor import Ending, ProcessInfo, Supervisor, SupervisorError
 from ..watch import ORDERLY_STOP
 from . import changed_files, mourning, publish, stopping
+from .appointments import Appointments, jittered
 
-JUDGE_EVERY, JUDGE_CALM_EVERY = 1.0, publish.SIGN_OF_LIFE_EVERY
+JUDGE_EVERY, JUDGE_CALM_EVERY = 1.0, 5.0
 """Seconds between two judgements when nothing happens: conditions and clocks raise no event. Fewer when all is calm."""
 LOOK_EVERY = 30.0
 """Seconds between two looks at supervisord when it says nothing: an event may have been lost."""
@@ -36,8 +37,6 @@ THREADS = 40
 """Enough for every probe to wait for its answer at once, and for supervisord besides."""
 RECHECK_EVERY, RECHECK_AFTER = 2.0, 0.25
 """Seconds at the most between two questions to what did not answer the last one, and at least after a failure."""
-JITTER = 0.1
-"""Share of the time between two questions by which it may be shorter or longer: they must not all come at once."""
 STARTED_AT_ONCE = 25
 """Services that supervisord is asked to start in one call: while it does, it hears nothing else."""
 FIRST_ANSWER_EVERY = 0.5
@@ -59,6 +58,7 @@ class Manager:
         self._probes = probes.probes(settings, where)
         self._publisher = publish.Publisher(where, settings)
         self._mourner = mourning.Mourner(where)
+        self._appointments = Appointments()
         self._endings: dict[str, Ending] = {}
         before = publish.desired_before(where)
         self.states: Mapping[str, State] = {
@@ -114,7 +114,8 @@ class Manager:
     def _idle_for(self, now: float) -> float:
         """Return the seconds until there is something to do at the latest."""
         times = (at for state in self.states.values() for at in (state.retry_at, state.heal_at) if at > now)
-        return min([JUDGE_CALM_EVERY if self._is_calm() else JUDGE_EVERY, *(at - now for at in times)])
+        longest = self._appointments.wait(JUDGE_CALM_EVERY, now) if self._is_calm() else JUDGE_EVERY
+        return min([longest, *(at - now for at in times)])
 
     def _is_calm(self) -> bool:
         """Whether nothing is expected to change by itself."""
@@ -445,7 +446,16 @@ class Manager:
                     before, state.health = state.health, health.fold(state.health, result, uptime())
                     if not (result.ok and before.successes and not before.failures):
                         self._wake.set()  # one more good answer changes nothing
-            await asyncio.sleep(_pause(state, check))
+            await asyncio.sleep(self._pause(state, check))
+
+    def _pause(self, state: State, check: Check) -> float:
+        """Return the seconds until the next question; few where the last was not answered, to know soon which it is."""
+        if not state.health.successes:
+            return jittered(FIRST_ANSWER_EVERY)
+        if state.health.failures:
+            waited = state.health.last.seconds if state.health.last else 0.0
+            return jittered(min(check.every, max(RECHECK_EVERY - waited, RECHECK_AFTER)))
+        return self._appointments.wait(check.every, uptime())
 
     def _can_be_asked(self, state: State) -> bool:
         if not state.service.watched_only:
@@ -503,17 +513,6 @@ def _first_state(service: Service, before: dict[str, Desired]) -> State:
     reason = "it is started on request" if service.on_request else "it is part of this container"
     first = Desired(on=not service.on_request, owner="init", reason=reason, at=time.time())
     return State(service=service, desired=before.get(service.name, first), since=uptime())
-
-
-def _pause(state: State, check: Check) -> float:
-    """Return the seconds until the next question: fewer where the last was not answered, to know soon which it is."""
-    seconds = check.every
-    if not state.health.successes:
-        seconds = FIRST_ANSWER_EVERY
-    elif state.health.failures:
-        waited = state.health.last.seconds if state.health.last else 0.0
-        seconds = min(check.every, max(RECHECK_EVERY - waited, RECHECK_AFTER))
-    return seconds * (1 + JITTER * (2 * random.random() - 1))
 
 
 def _ending(info: ProcessInfo) -> str:
