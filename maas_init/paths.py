@@ -163,6 +163,11 @@ class Paths:
         return self.maas_etc / "rackd.conf"
 
     @property
+    def maas_id(self) -> Path:
+        """By which name MAAS knows this controller (its system id); MAAS writes it."""
+        return self.maas_data / "maas_id"
+
+    @property
     def maas_secret(self) -> Path:
         """What region and rack controllers share; the region writes it when it starts."""
         return self.maas_data / "secret"

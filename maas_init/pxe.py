@@ -16,6 +16,31 @@ WITHOUT_REGION = ("agent",)
 DHCP = ("dhcpd", "dhcpd6")
 
 
+class Import(NamedTuple):
+    """How much of MAAS's boot images has come."""
+
+    files: int
+    of_files: int
+    megabytes: int
+    of_megabytes: int
+
+    @property
+    def complete(self) -> bool:
+        return self.files >= self.of_files
+
+    @property
+    def percent(self) -> int:
+        return 100 * self.megabytes // max(self.of_megabytes, 1)
+
+
+def import_in_words(found: Mapping[str, int]) -> str:
+    """Return how much has come, as it stands in the status file, for people."""
+    return (
+        f"MAAS is fetching boot images: {found['files']} of {found['of_files']} files are here, "
+        f"{found['megabytes']:,} of {found['of_megabytes']:,} MB"
+    )
+
+
 class Surroundings(NamedTuple):
     """What no service tells (surroundings.py)."""
 
@@ -23,10 +48,12 @@ class Surroundings(NamedTuple):
     """Whether the region has boot loaders and images to give; None where it is another container's business."""
     bridged: bool
     """Whether all networks here are an engine's bridge, which broadcasts of other machines do not reach."""
+    importing: Import | None = None
+    """How far the import of boot images is; None when nothing comes, or nobody knows."""
 
 
 def answer(services: Mapping[str, Mapping[str, Any]], around: Surroundings | None) -> dict[str, Any]:
-    """Return `ready` (one of ANSWERS) and `reasons`, from what the status file says of services."""
+    """Return `ready` (a key of WORDS) and `reasons`, from what the status file says of services."""
     if "rackd" not in services:
         return {"ready": ELSEWHERE, "reasons": ["machines boot from rack controllers, and none is in this container"]}
     needed = NEEDED if "regiond" in services else NEEDED + WITHOUT_REGION
@@ -36,7 +63,8 @@ def answer(services: Mapping[str, Mapping[str, Any]], around: Surroundings | Non
     broken = [each["why"] for each in dhcp if each["level"] not in ("ready", "off")]
     missing += [] if given else broken
     if around and around.imported is False:
-        missing.append("MAAS has not imported boot loaders and images yet: see Images in MAAS")
+        how = "they are being fetched" if around.importing else "see Images in MAAS"
+        missing.append(f"MAAS has not imported boot loaders and images yet: {how}")
     limits = broken if given else []
     if not given:
         limits.append(

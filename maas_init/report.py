@@ -79,11 +79,12 @@ def _plain(found: Any) -> str:
     rows = _rows(found)
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {level:<{widths[1]}}  {reason}".rstrip() for name, level, reason in rows]
-    return "\n".join([f"{found['level']}: {found['summary']}", *lines, _pxe(found), ""])
+    return "\n".join([f"{found['level']}: {found['summary']}", *lines, *_pxe(found), ""])
 
 
-def _pxe(found: Any) -> str:
-    return f"Can machines boot over the network? {pxe.in_words(found['pxe'])}"
+def _pxe(found: Any) -> list[str]:
+    lines = [f"Can machines boot over the network? {pxe.in_words(found['pxe'])}"]
+    return [*lines, pxe.import_in_words(found["images"])] if found.get("images") else lines
 
 
 def _table(found: Any) -> Table:
@@ -96,7 +97,7 @@ def _table(found: Any) -> Table:
     def coloured(level: str) -> Text:
         return Text(level, style=terminal.COLOURS.get(level, ""))
 
-    title = Text.assemble(coloured(found["level"]), ": ", found["summary"], "\n", _pxe(found), "\n")
+    title = Text.assemble(coloured(found["level"]), ": ", found["summary"], "\n", "\n".join(_pxe(found)), "\n")
     table = Table("service", "level", "since", "restarts", "why", title=title, title_justify="left", title_style="")
     table.box = None
     table.columns[-1].overflow = "fold"

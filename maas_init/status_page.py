@@ -37,6 +37,7 @@ def html(status: Mapping[str, Any]) -> str:
 <div id="progress">{page.bar(status["progress"])}</div>
 <h2>Can machines boot over the network?</h2>
 <div id="pxe">{_pxe(status["pxe"])}</div>
+<div id="images">{_images(status["images"])}</div>
 <h2>Services</h2>
 {_table("services", "Services and checks", "Service|State|For|Last answer|Took|Restarts|Wanted", _services(status))}
 <h2>Missing rights</h2>
@@ -56,6 +57,13 @@ def _pxe(found: Mapping[str, Any]) -> str:
     level = "down" if found["ready"] == pxe.NO else ""
     reasons = "".join(f"<li>{page.escape(reason)}</li>\n" for reason in found["reasons"])
     return f'<p class="{level}">{pxe.WORDS[found["ready"]]}</p>\n' + (f"<ul>\n{reasons}</ul>\n" if reasons else "")
+
+
+def _images(found: Mapping[str, int] | None) -> str:
+    if not found:
+        return ""
+    done = {"step": "boot images", "done": found["megabytes"], "total": found["of_megabytes"]}
+    return f"<p>{page.escape(pxe.import_in_words(found))}</p>\n{page.bar(done)}"
 
 
 def _table(name: str, caption: str, columns: str, rows: str) -> str:

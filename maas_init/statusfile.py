@@ -11,6 +11,7 @@ from typing import Any
 from . import files
 from .errors import MaasInitError
 from .paths import Paths
+from .pxe import Import
 
 Number = float
 """A finite one that is not negative: time and counts are."""
@@ -31,6 +32,7 @@ STATUS = {
     "uptime": Number,
     "services": dict,
     "pxe": {"ready": str, "reasons": [str]},
+    "images": (dict.fromkeys(Import._fields, Number), NoneType),
 }
 LARGEST = 1 << 36
 """Of a number: in seconds, two thousand years."""
@@ -61,7 +63,9 @@ def services(where: Paths) -> dict[str, Any]:
 
 
 def _has(shape: Any, value: Any) -> bool:
-    """Return whether a value is of a type, or has at least these keys with such values, or holds only such values."""
+    """Return whether a value is of a type or of one of several, has at least these keys, or holds only such values."""
+    if isinstance(shape, tuple):
+        return any(_has(each, value) for each in shape)
     if isinstance(shape, list):
         return isinstance(value, list) and all(_has(shape[0], each) for each in value)
     if isinstance(shape, dict):

@@ -7,21 +7,25 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import images
 from .paths import Paths
 from .pxe import Surroundings
+from .settings import Settings
 
 
-def look(where: Paths, *, with_region: bool) -> Surroundings:
-    """Look around. It may take long where the volume is a network's."""
-    return Surroundings(_has_imported(where) if with_region else None, _all_bridged())
-
-
-def _has_imported(where: Paths) -> bool:
-    """Whether there is a boot loader, and a file of an image that is no longer being fetched."""
+def look(where: Paths, settings: Settings, before: Surroundings | None = None) -> Surroundings:
+    """Look around; `before` is what was seen last. It may take long where the volume is a network's."""
+    if "region" not in settings.roles:
+        return Surroundings(imported=None, bridged=_all_bridged())
     storage = where.maas_data / "image-storage"
     boot_loaders = any(names for _, _, names in os.walk(storage / "bootloaders"))
     files = next(os.walk(storage), (None, None, []))[2]
-    return boot_loaders and any(not name.endswith(".incomplete") for name in files)
+    whole = [name for name in files if not name.endswith(".incomplete")]
+    found = None
+    # The database is asked only while something comes: between two files there is nothing to be seen on the disk.
+    if len(whole) < len(files) or (before and before.importing):
+        found = images.ask(settings.region().database, where) or (before and before.importing)
+    return Surroundings(boot_loaders and bool(whole), _all_bridged(), None if found and found.complete else found)
 
 
 def _all_bridged() -> bool:

@@ -224,6 +224,7 @@ STATUS = {
     "uptime": 1.0,
     "progress": None,
     "pxe": {"ready": "no", "reasons": ["nothing"]},
+    "images": {"files": 1, "of_files": 2, "megabytes": 3, "of_megabytes": 4},
     "services": {"one": SERVICE, "two": SERVICE | {"unit": "", "reloadable": False, "process": "STOPPED", "pid": None}},
 }
 

@@ -54,6 +54,7 @@ HANDS = {
     "asking",
     "hooks",
     "surroundings",
+    "images",
 }
 PHASES = {
     *("boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"),

@@ -78,7 +78,7 @@ def test_status_file_describes_the_container_and_every_service(shared: Container
     status = shared.status()
     assert status.keys() == {
         *("schema", "level", "summary", "time", "uptime", "progress", "services"),
-        *("pxe", "ready_at", "events"),
+        *("pxe", "images", "ready_at", "events"),
     }
     assert (status["schema"], status["level"]) == (1, "healthy")
     assert status["services"].keys() == {"alpha", "beta", "gamma", "delta", "extra", "orphans", "volumes"}

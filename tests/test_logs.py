@@ -51,7 +51,15 @@ def where(tmp_path: Path) -> Paths:
     where.run.mkdir(parents=True)
     services = {"bind9": service("bind9"), "http": service("maas-http")}
     pxe = {"ready": "yes", "reasons": []}
-    status = {"schema": 1, "level": "healthy", "summary": "", "uptime": 1.0, "pxe": pxe, "services": services}
+    status = {
+        "schema": 1,
+        "level": "healthy",
+        "summary": "",
+        "uptime": 1.0,
+        "pxe": pxe,
+        "images": None,
+        "services": services,
+    }
     where.status.write_text(json.dumps(status))
     (where.maas_logs / "bind9.log").write_text("".join(at(second, f"b{second}") for second in (1, 3, 5)))
     (where.maas_logs / "http.log").write_text("".join(at(second, f"h{second}", "http") for second in (2, 4)))

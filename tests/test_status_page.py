@@ -13,10 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from maas_init import metrics, pxe, status_page
 from maas_init.configure import http as web
-from maas_init.pxe import Surroundings
+from maas_init.pxe import Import, Surroundings
 
 EVIL = '<script>alert("x")</script>&'
 MACHINES = Surroundings(imported=True, bridged=False)
+COMING = Import(files=3, of_files=14, megabytes=812, of_megabytes=1940)
 
 
 def service(level: str = "ready", **changes: Any) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "progress": None,
         "services": {"bind9": service(), "proxy": service()},
         "pxe": {"ready": "yes", "reasons": []},
+        "images": None,
         "events": [],
         "ready_at": None,
     } | changes
@@ -110,6 +112,13 @@ def test_no_text_becomes_markup() -> None:
     assert sum(EVIL in text for text in page.seen) >= 8
 
 
+def test_page_shows_how_far_the_boot_images_are() -> None:
+    page = Text(status_page.html(status(images=COMING._asdict())))
+    assert "MAAS is fetching boot images: 3 of 14 files are here, 812 of 1,940 MB" in page.seen
+    assert {"aria-label": "boot images", "value": "812", "max": "1940"} in page.attributes["progress"]
+    assert "progress" not in Text(status_page.html(status())).attributes
+
+
 def test_page_needs_nothing_from_elsewhere_and_comes_again_without_scripts() -> None:
     page = status_page.html(status())
     assert "http://" not in page and "https://" not in page and "src=" not in page and "<link" not in page
@@ -127,6 +136,8 @@ def test_page_needs_nothing_from_elsewhere_and_comes_again_without_scripts() -> 
         ({"tftp": service("blocked", why="tftp is blocked: no port")}, MACHINES, "no", "tftp is blocked: no port"),
         ({"dhcpd": service("down", why="dhcpd is down: it exited")}, MACHINES, "no", "dhcpd is down: it exited"),
         ({}, Surroundings(imported=False, bridged=False), "no", "boot loaders and images"),
+        ({}, Surroundings(False, False, importing=COMING), "no", "they are being fetched"),
+        ({}, Surroundings(True, False, importing=COMING), "yes", ""),
         ({}, Surroundings(imported=None, bridged=False), "yes", ""),
         (
             {"agent": service("off", why="agent is off")},

@@ -66,7 +66,7 @@ def serving(connection: Connection, paths: Paths) -> list[str]:
     """Return which other regions use the database now."""
     if connection.execute("SELECT to_regclass('maasserver_regioncontrollerprocess')").fetchone() == (None,):
         return []
-    identity = paths.maas_data / "maas_id"
+    identity = paths.maas_id
     own = identity.read_text().strip() if identity.exists() else ""
     return [str(row[0]) for row in connection.execute(SERVING, (own,)).fetchall()]
 

@@ -23,7 +23,7 @@ ITSELF = ("00000000", "7F7F0101")
 
 def maas_id(patient: Patient) -> str | Finding:
     """Does MAAS know again which controller this is?"""
-    file = patient.where.maas_data / "maas_id"
+    file = patient.where.maas_id
     found = file.read_text().strip() if file.exists() else ""
     if not found and not patient.where.journal.exists():
         raise NotNow("it is made at the first start")

@@ -24,6 +24,8 @@ SIGN_OF_LIFE_EVERY = 3.5
 """Seconds at least, and 5.5 at the most (manager.JUDGE_CALM_EVERY); healthcheck.sh distrusts a file older than 30."""
 METRICS_EVERY = 15.0
 """Seconds; Prometheus asks so often where nobody says otherwise. The page is brought up to date as often."""
+IMPORTING_EVERY = 5.0
+"""Seconds between two looks at an import of boot images; MAAS's workers note their progress about as often."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class Publisher:
 
     def __init__(self, where: Paths, settings: Settings) -> None:
         self._where = where
-        self._with_region = "region" in settings.roles
-        self._with_page = bool(settings.status_port)
+        self._settings = settings
         self._around: pxe.Surroundings | None = None
         before = _before(where)
         self._boot = {name: each["boot"] for name, each in before.get("services", {}).items() if each.get("boot")}
@@ -77,13 +78,15 @@ class Publisher:
         for name, service in told["services"].items():
             service["boot"] = self._boot.get(name)
         told["pxe"] = pxe.answer(told["services"], self._around)
+        importing = self._around.importing if self._around else None
+        told["images"] = importing._asdict() if importing else None
         status = self._masks.hide(json.dumps(told, ensure_ascii=False))
         files.write(self._where.status, f"{status}\n", sync=False)
         self._told = status
         if picture.level not in (Container.HEALTHY, Container.DEGRADED):
             for name, text in start_page.pages(json.loads(status)).items():
                 files.write(self._where.start_page / name, text, sync=False)
-        if self._with_page and changed:
+        if self._settings.status_port and changed:
             self._write_page(json.loads(status))
 
     def _note_boot(self, picture: Picture) -> None:
@@ -100,8 +103,11 @@ class Publisher:
     async def look_around_for_ever(self) -> None:
         """See what no service tells: in a thread, for a volume may not answer."""
         while True:
-            self._around = await asyncio.to_thread(surroundings.look, self._where, with_region=self._with_region)
-            await asyncio.sleep(METRICS_EVERY)
+            before = self._around
+            self._around = await asyncio.to_thread(surroundings.look, self._where, self._settings, before)
+            came, comes = before.importing if before else None, self._around.importing
+            _tell_import(came, comes)
+            await asyncio.sleep(IMPORTING_EVERY if comes else METRICS_EVERY)
 
     async def bring_up_to_date_for_ever(self) -> None:
         """Write the page and the metrics anew now and then, and learn what must not be shown."""
@@ -109,13 +115,13 @@ class Publisher:
             await asyncio.sleep(METRICS_EVERY)
             self._masks = self._read_masks()
             status = json.loads(self._told)
-            if self._with_page:
+            if self._settings.status_port:
                 self._write_page(status)
                 await asyncio.to_thread(self._write_metrics, status)
 
     def use_settings(self, settings: Settings) -> None:
         """Go by these from now on."""
-        self._with_page = bool(settings.status_port)
+        self._settings = settings
         self._masks = self._read_masks()
 
     def _read_masks(self) -> masks.Masks:
@@ -149,6 +155,14 @@ def _summary(where: Paths, picture: Picture) -> str:
     ready = sum(level is Level.READY for level in picture.levels.values())
     blocked = [name for name, level in picture.levels.items() if level is Level.BLOCKED]
     return health.explain(picture.states[blocked[0]], picture.levels) if blocked else f"{ready} services are ready"
+
+
+def _tell_import(before: pxe.Import | None, now: pxe.Import | None) -> None:
+    """Log how far the import of boot images is: its begin, its end, each file and each tenth between."""
+    if now and (not before or (now.files, now.percent // 10) != (before.files, before.percent // 10)):
+        log.info("images.importing", **now._asdict())
+    elif before and not now:
+        log.info("images.imported", files=before.of_files)
 
 
 def progress(where: Paths) -> str:
