@@ -11,7 +11,7 @@ export MAAS_SOURCE BASE_IMAGE TARGET IMAGE
 VENV := . .venv/bin/activate &&
 
 .PHONY: help image test-image test-packages demo demo-stop test check lint types unit process container matrix fuzz bench \
-    faults screenshots reference audit lock clean
+    faults screenshots reference docs audit lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ faults: .venv test-packages test-image ## Break things in a container and write 
 
 reference: .venv ## Write the generated pages of docs/reference anew
 	$(VENV) python -c 'import pathlib; from maas_init.reference import PAGES; [pathlib.Path("docs/reference", name).write_text(make()) for name, make in PAGES.items()]'
+
+docs: .venv ## Make a site of the documentation in build/docs/site; what a link leads to must be there
+	tests/tools/docs
 
 audit: .venv ## Ask the Python advisory database about requirements*.txt; says so when it cannot be reached
 	@tests/tools/audit

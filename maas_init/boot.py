@@ -63,6 +63,7 @@ STALE = (
     "/run/maas-init/.pebble.socket",
     "/run/maas-init/http/*.sock",
     "/run/maas-init/http/status/*",
+    "/run/maas-init/http/www/maas-init/*",
     "/run/*.pid",
     "/run/maas/*.sock",
     "/run/named/*",

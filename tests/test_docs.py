@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,33 @@ def test_every_test_that_the_documentation_names_exists() -> None:
     for page in PAGES:
         for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
             assert f"def {name}(" in (ROOT / file).read_text(), name
+
+
+def test_site_has_every_page_and_no_dead_link(tmp_path: Path) -> None:
+    made = tmp_path / "docs"
+    done = subprocess.run([ROOT / "tests/tools/docs", made], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in ROOT.glob("docs/**/*.md"):
+        name = page.relative_to(ROOT).as_posix()
+        assert (made / "site" / name).with_suffix(".html").exists()
+        assert f": {name}\n" in navigation, "it is in no menu"
+    home = (made / "site/index.html").read_text()
+    assert "<h1 id=" in home
+    assert not re.search(r"<(?:script|img)[^>]* src=.?https?:|<link[^>]*stylesheet[^>]*https?:", home)
+
+
+def test_dead_link_is_found(tmp_path: Path) -> None:
+    for name in ("mkdocs.yml", "tests/tools/docs", "tests/tools/common.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    for directory in ("docs", "deploy", "bench", "packages", "tests/simulator"):
+        (tmp_path / directory).mkdir(parents=True, exist_ok=True)
+        (tmp_path / directory / "README.md").write_text("# Nothing\n")
+    for name in ("LICENSE", "Dockerfile", "compose.yaml", ".env.example"):
+        (tmp_path / name).touch()
+    (tmp_path / "README.md").write_text("[one](docs/nowhere.md)\n")
+    done = subprocess.run([tmp_path / "tests/tools/docs"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "docs/nowhere.md" in done.stderr

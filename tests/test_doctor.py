@@ -179,6 +179,15 @@ def test_holder_of_a_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ask("ports", patient(tmp_path)).level is Level.OK
 
 
+def test_stub_resolver_of_the_host_is_in_nobody_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.53", 0)) as listener:
+        number = listener.getsockname()[1]
+        monkeypatch.setattr(network, "PORTS", (network.Port(number, "tcp", "bind9"),))
+        assert ask("ports", patient(tmp_path)).level is Level.OK
+        monkeypatch.setattr(network, "PORTS", (network.Port(number, "tcp", "http"),))
+        assert ask("ports", patient(tmp_path)).level is Level.FAILURE
+
+
 def test_name_server_that_is_silent_is_named(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/resolv.conf").write_text("search example\nnameserver 127.0.0.254\n")

@@ -14,4 +14,4 @@ class ConfigFile:
     text: str
     mode: int = 0o644
     keep_existing: bool = False
-    """A skeleton that MAAS rewrites later: only laid where there is nothing."""
+    """Others write it later: it is only laid where there is nothing."""

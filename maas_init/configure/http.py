@@ -18,7 +18,7 @@ def files(where: Paths, *, with_region: bool, status_port: int) -> Iterator[Conf
     """Yield nginx's main configuration and the first start page; the health listener writes the later ones."""
     yield nginx_conf(where, with_region=with_region, status_port=status_port)
     for name, text in start_page.pages(start_page.FIRST).items():
-        yield ConfigFile(where.start_page / name, text)
+        yield ConfigFile(where.start_page / name, text, keep_existing=True)
 
 
 START_PAGE = """

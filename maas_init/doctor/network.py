@@ -53,6 +53,9 @@ PORTS = (
     Port(8000, "tcp", "proxy"),
 )
 
+STUB_RESOLVER = ("127.0.0.53", "127.0.0.54")
+"""Where systemd-resolved answers its host. named takes each address of its own, so the two do not meet."""
+
 
 def interfaces(_patient: Patient) -> str | Finding:
     """Is there a network?"""
@@ -143,7 +146,7 @@ def ports(patient: Patient) -> str | Finding:
         port = (
             wanted.get((kind, each.laddr.port)) if each.laddr and (kind == "udp" or each.status == "LISTEN") else None
         )
-        if port is None:
+        if port is None or (port.service == "bind9" and each.laddr.ip in STUB_RESOLVER):
             continue
         held.add(port.number)
         if _service_of(each.pid, ours) != port.service:

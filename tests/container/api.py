@@ -38,4 +38,8 @@ class Api:
         body = urllib.parse.urlencode(form).encode() if form else None
         request = urllib.request.Request(self._base + path, data=body, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read())
+            text = answer.read().decode()
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # a sentence

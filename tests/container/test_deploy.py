@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -16,8 +18,13 @@ from maas_init.settings import VARIABLES, Settings
 
 pytestmark = pytest.mark.container
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-FILES = sorted(str(file.relative_to(DEPLOY)) for file in DEPLOY.rglob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+FILES = ("host.yaml", "macvlan.yaml", "truenas/maas.yaml")
+"""Those for Compose."""
+VOLUMES = {"/etc/maas", "/var/lib/maas", "/var/log/maas", "/tmp/maas"}
+SECRETS = {"POSTGRES_PASSWORD": "your-database-password", "MAAS_ADMIN_PASSWORD": "your-password"}
+"""What the two that use secret files are given there."""
 
 
 def understood(name: str) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def test_it_starts_the_image_with_the_least_it_needs(name: str) -> None:
     assert (maas["cap_drop"], maas["cap_add"]) == (["ALL"], ["NET_RAW", "NET_BIND_SERVICE"])
     assert "privileged" not in maas and "security_opt" not in maas
     kept = {str(each["target"] if isinstance(each, dict) else each.split(":")[1]) for each in maas["volumes"]}
-    assert kept == {"/etc/maas", "/var/lib/maas", "/var/log/maas", "/tmp/maas"}
+    assert kept == VOLUMES
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -61,3 +68,77 @@ def test_truenas_shows_maas_and_the_status_page() -> None:
     assert {portal["port"] for portal in app["x-portals"]} == {5240, 5290}
     assert all(portal.keys() == {"host", "name", "path", "port", "scheme"} for portal in app["x-portals"])
     assert app["x-notes"].startswith("# MAAS")
+
+
+# Podman
+
+
+@pytest.fixture(scope="module")
+def unit() -> dict[str, list[str]]:
+    """Return the words of the command that Podman's own generator makes of the quadlet, by their option."""
+    done = subprocess.run(
+        [ROOT / "tests/tools/quadlet", DEPLOY / "podman"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (command,) = re.findall(r"^ExecStart=(.*)$", done.stdout, re.MULTILINE)
+    found: dict[str, list[str]] = {}
+    words = shlex.split(command)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.startswith("-"):
+            name, _, value = word.partition("=")
+            found.setdefault(name, []).append(value or following)
+    return found
+
+
+def test_podman_runs_the_image_with_the_least_it_needs(unit: dict[str, list[str]]) -> None:
+    assert unit["--user"] == ["568:568"] and unit["--hostname"] == ["maas"] and unit["--network"] == ["host"]
+    assert "--read-only" in unit and "--privileged" not in unit
+    assert [each.lower() for each in unit["--cap-drop"]] == ["all"]
+    assert sorted(each.lower() for each in unit["--cap-add"]) == ["net_bind_service", "net_raw"]
+    assert {each.split(":")[1] for each in unit["-v"]} == VOLUMES
+    assert {each.split(":")[0] for each in unit["--tmpfs"]} == {"/run", "/tmp"}
+    assert unit["--health-cmd"] == ["/usr/local/bin/healthcheck.sh"]
+
+
+def test_podman_gives_settings_that_it_can_use(unit: dict[str, list[str]]) -> None:
+    given = dict(each.split("=", 1) for each in unit["--env"])
+    files = {each.split(",")[0].upper() for each in unit["--secret"]}
+    assert files == SECRETS.keys()
+    assert Settings.from_environ(given | SECRETS).region().database.embedded
+
+
+# Kubernetes
+
+
+@pytest.fixture(scope="module")
+def kubernetes() -> dict[str, Any]:
+    """Return the objects, by kind."""
+    return {each["kind"]: each for each in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+
+
+@pytest.mark.parametrize("kind", ["Namespace", "Secret", "StatefulSet"])
+@pytest.mark.parametrize("version", ["1.29", "1.34"])
+def test_kubernetes_knows_every_field(kubernetes: dict[str, Any], kind: str, version: str) -> None:
+    kubernetes_validate.validate(kubernetes[kind], version, strict=True)
+
+
+def test_kubernetes_runs_the_image_with_the_least_it_needs(kubernetes: dict[str, Any]) -> None:
+    pod = kubernetes["StatefulSet"]["spec"]["template"]["spec"]
+    (maas,) = pod["containers"]
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 568
+    assert maas["securityContext"]["readOnlyRootFilesystem"] is True
+    assert maas["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW", "NET_BIND_SERVICE"]}
+    mounted = {each["mountPath"]: each["name"] for each in maas["volumeMounts"]}
+    assert mounted.keys() == {*VOLUMES, "/run", "/tmp", "/run/secrets"}
+    there = {each["name"] for each in pod["volumes"]}
+    kept = {each["metadata"]["name"] for each in kubernetes["StatefulSet"]["spec"]["volumeClaimTemplates"]}
+    assert set(mounted.values()) == there | kept
+    assert kubernetes["StatefulSet"]["spec"]["replicas"] == 1
+
+
+def test_kubernetes_gives_settings_that_it_can_use(kubernetes: dict[str, Any]) -> None:
+    (maas,) = kubernetes["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each["value"] for each in maas["env"]}
+    files = {name.upper(): value for name, value in kubernetes["Secret"]["stringData"].items()}
+    assert files == SECRETS
+    assert Settings.from_environ(given | files).region().database.embedded

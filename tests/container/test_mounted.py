@@ -59,7 +59,9 @@ def test_files_beside_maas_s_own_configuration_are_left_as_they_are(maas: Contai
     before = (mounted / "custom.yaml").stat()
     maas.execute("maas-init", "plan")
     maas.execute("kill", "-HUP", "1")
-    until(lambda: "settings.read" in maas.logs() or "configuration." in maas.logs(), "it is configured again")
+    until(lambda: "reload.finished" in maas.logs(), "it is configured again")
+    (again,) = [line for line in maas.logs().splitlines() if "configuration.written" in line][1:]
+    assert again.endswith("changed=0"), "nobody changed anything"
     assert maas.execute("cat", "/etc/maas/own.yaml", "/etc/maas/custom/custom.yaml") == CUSTOM * 2
     after = (mounted / "custom.yaml").stat()
     assert (after.st_mtime_ns, after.st_uid, after.st_mode) == (before.st_mtime_ns, before.st_uid, before.st_mode)
