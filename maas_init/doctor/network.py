@@ -143,9 +143,9 @@ def ports(patient: Patient) -> str | Finding:
     held = set()
     for each in psutil.net_connections("inet"):
         kind = "udp" if each.type == socket.SOCK_DGRAM else "tcp"
-        port = (
-            wanted.get((kind, each.laddr.port)) if each.laddr and (kind == "udp" or each.status == "LISTEN") else None
-        )
+        if not each.laddr or (kind == "tcp" and each.status != "LISTEN"):
+            continue
+        port = wanted.get((kind, each.laddr.port))
         if port is None or (port.service == "bind9" and each.laddr.ip in STUB_RESOLVER):
             continue
         held.add(port.number)
