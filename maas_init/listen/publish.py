@@ -160,7 +160,13 @@ def _summary(where: Paths, picture: Picture) -> str:
 def _tell_import(before: pxe.Import | None, now: pxe.Import | None) -> None:
     """Log how far the import of boot images is: its begin, its end, each file and each tenth between."""
     if now and (not before or (now.files, now.percent // 10) != (before.files, before.percent // 10)):
-        log.info("images.importing", **now._asdict())
+        log.info(
+            "images.importing",
+            files=now.files,
+            of_files=now.of_files,
+            megabytes=now.megabytes,
+            of_megabytes=now.of_megabytes,
+        )
     elif before and not now:
         log.info("images.imported", files=before.of_files)
 
