@@ -36,7 +36,7 @@ def ask(database: Database, where: Paths, within: float = 5.0) -> Import | None:
         region = where.maas_id.read_text(encoding="ascii").strip()
         with server.connect(database, where, within=within) as connection:
             return count(connection, region)
-    except (OSError, DatabaseUnavailable, psycopg.Error):
+    except (OSError, ValueError, DatabaseUnavailable, psycopg.Error):
         return None  # a check of its own says what is wrong with the database
 
 

@@ -49,7 +49,7 @@ class Surroundings(NamedTuple):
     bridged: bool
     """Whether all networks here are an engine's bridge, which broadcasts of other machines do not reach."""
     importing: Import | None = None
-    """How far the import of boot images is; None when nothing comes, or nobody knows."""
+    """How far the import of boot images is, also when that is all; None when nothing comes, or nobody knows."""
 
 
 def answer(services: Mapping[str, Mapping[str, Any]], around: Surroundings | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def look(where: Paths, settings: Settings, before: Surroundings | None = None) -
     # The database is asked only while something comes: between two files there is nothing to be seen on the disk.
     if len(whole) < len(files) or (before and before.importing):
         found = images.ask(settings.region().database, where) or (before and before.importing)
-    return Surroundings(boot_loaders and bool(whole), _all_bridged(), None if found and found.complete else found)
+    return Surroundings(boot_loaders and bool(whole), _all_bridged(), found)
 
 
 def _all_bridged() -> bool:

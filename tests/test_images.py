@@ -10,6 +10,7 @@ from fix_postgresql import REQUIRED, Server, settings
 
 from maas_init import images, pxe, surroundings
 from maas_init.database import Connection
+from maas_init.listen.publish import STALLED_AFTER, Publisher
 from maas_init.paths import Paths
 from maas_init.pxe import Import
 from maas_init.settings import Settings
@@ -82,3 +83,29 @@ def test_what_was_known_stays_while_the_database_is_away(box_of_files: Paths) ->
     before = pxe.Surroundings(imported=False, bridged=False, importing=coming)
     found = surroundings.look(box_of_files, region, before)
     assert (found.importing, found.imported) == (coming, False)
+
+
+def test_import_is_told_until_all_is_there_or_it_stands_still(
+    box_of_files: Paths, capfd: pytest.CaptureFixture[str]
+) -> None:
+    publisher = Publisher(box_of_files, Settings.from_environ(REQUIRED))
+
+    def noted(now: float, coming: Import | None) -> str:
+        publisher.note_surroundings(pxe.Surroundings(False, False, coming), now)
+        return capfd.readouterr().err.partition("maas-init ")[2].strip()
+
+    assert noted(0, None) == ""
+    assert noted(5, Import(0, 3, 10, 300)).startswith(
+        "images.importing files=0 of_files=3 megabytes=10 of_megabytes=300"
+    )
+    assert noted(10, Import(0, 3, 11, 300)) == "", "not each byte"
+    assert noted(15, Import(0, 3, 31, 300)).startswith("images.importing files=0 ")
+    assert noted(20, Import(1, 3, 100, 300)).startswith("images.importing files=1 ")
+    assert noted(20 + STALLED_AFTER, Import(1, 3, 100, 300)) == ""
+    assert noted(21 + STALLED_AFTER, Import(1, 3, 100, 300)).startswith("images.stalled files=1 of_files=3 ")
+    assert noted(22 + STALLED_AFTER, Import(1, 3, 100, 300)) == "", "once"
+    assert noted(23 + STALLED_AFTER, Import(2, 3, 200, 300)).startswith("images.importing files=2 "), "it goes on"
+    assert noted(24 + STALLED_AFTER, Import(3, 3, 300, 300)) == "images.imported files=3"
+    assert noted(25 + STALLED_AFTER, Import(3, 3, 300, 300)) == ""
+    assert noted(30 + STALLED_AFTER, Import(1, 3, 100, 300)).startswith("images.importing ")
+    assert noted(31 + STALLED_AFTER, Import(0, 0, 0, 0)) == "", "nothing is wanted any more: nothing was imported"

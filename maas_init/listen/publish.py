@@ -26,6 +26,8 @@ METRICS_EVERY = 15.0
 """Seconds; Prometheus asks so often where nobody says otherwise. The page is brought up to date as often."""
 IMPORTING_EVERY = 5.0
 """Seconds between two looks at an import of boot images; MAAS's workers note their progress about as often."""
+STALLED_AFTER = 600.0
+"""Seconds without anything new after which an import is none any more."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Publisher:
         self._where = where
         self._settings = settings
         self._around: pxe.Surroundings | None = None
+        self._import_seen: pxe.Import | None = None
+        self._import_moved = 0.0
         before = _before(where)
         self._boot = {name: each["boot"] for name, each in before.get("services", {}).items() if each.get("boot")}
         self.ready_at: float | None = before.get("ready_at")
@@ -103,11 +107,33 @@ class Publisher:
     async def look_around_for_ever(self) -> None:
         """See what no service tells: in a thread, for a volume may not answer."""
         while True:
-            before = self._around
-            self._around = await asyncio.to_thread(surroundings.look, self._where, self._settings, before)
-            came, comes = before.importing if before else None, self._around.importing
-            _tell_import(came, comes)
-            await asyncio.sleep(IMPORTING_EVERY if comes else METRICS_EVERY)
+            found = await asyncio.to_thread(surroundings.look, self._where, self._settings, self._around)
+            self.note_surroundings(found, time.monotonic())
+            await asyncio.sleep(IMPORTING_EVERY if self._around and self._around.importing else METRICS_EVERY)
+
+    def note_surroundings(self, found: pxe.Surroundings, now: float) -> None:
+        """Use these from now on, and log how far the import of boot images is: each file, each tenth, and its end.
+
+        One that stands still is none: MAAS leaves what it has when it is stopped, or cannot go on.
+        """
+        before, comes = self._around.importing if self._around else None, found.importing
+        if comes != self._import_seen:
+            self._import_seen, self._import_moved = comes, now
+        if comes and (comes.complete or now - self._import_moved > STALLED_AFTER):
+            if before and comes.complete and comes.of_files:
+                log.info("images.imported", files=comes.of_files)
+            elif before and not comes.complete:
+                log.warning("images.stalled", files=comes.files, of_files=comes.of_files, remedy="see Images in MAAS")
+            found = found._replace(importing=None)
+        elif comes and (not before or (comes.files, comes.percent // 10) != (before.files, before.percent // 10)):
+            log.info(
+                "images.importing",
+                files=comes.files,
+                of_files=comes.of_files,
+                megabytes=comes.megabytes,
+                of_megabytes=comes.of_megabytes,
+            )
+        self._around = found
 
     async def bring_up_to_date_for_ever(self) -> None:
         """Write the page and the metrics anew now and then, and learn what must not be shown."""
@@ -155,20 +181,6 @@ def _summary(where: Paths, picture: Picture) -> str:
     ready = sum(level is Level.READY for level in picture.levels.values())
     blocked = [name for name, level in picture.levels.items() if level is Level.BLOCKED]
     return health.explain(picture.states[blocked[0]], picture.levels) if blocked else f"{ready} services are ready"
-
-
-def _tell_import(before: pxe.Import | None, now: pxe.Import | None) -> None:
-    """Log how far the import of boot images is: its begin, its end, each file and each tenth between."""
-    if now and (not before or (now.files, now.percent // 10) != (before.files, before.percent // 10)):
-        log.info(
-            "images.importing",
-            files=now.files,
-            of_files=now.of_files,
-            megabytes=now.megabytes,
-            of_megabytes=now.of_megabytes,
-        )
-    elif before and not now:
-        log.info("images.imported", files=before.of_files)
 
 
 def progress(where: Paths) -> str:
