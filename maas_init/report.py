@@ -84,7 +84,7 @@ def _plain(found: Any) -> str:
 
 def _pxe(found: Any) -> list[str]:
     lines = [f"Can machines boot over the network? {pxe.in_words(found['pxe'])}"]
-    return [*lines, pxe.import_in_words(found["images"])] if found.get("images") else lines
+    return [*lines, pxe.import_in_words(found["images"])] if found["images"] else lines
 
 
 def _table(found: Any) -> Table:
