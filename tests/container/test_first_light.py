@@ -139,9 +139,12 @@ def test_squid_passes_a_request_on(maas: Container) -> None:
                 return True
         except urllib.error.HTTPError as error:
             refusals.append(f"{error}: {error.read().decode()}")
-            return False
+        except OSError as error:
+            refusals.append(repr(error))
+        return False
 
-    # MAAS lets only its subnets through, and learns of them from the rack a moment after everything is ready.
+    # MAAS lets only its subnets through, and learns of them from the rack a moment after everything is ready. It has squid
+    # read that anew, and squid closes its port while it does.
     try:
         until(passed_on, "an answer through squid")
     except AssertionError as error:
