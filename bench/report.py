@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,12 +61,19 @@ GOALS = (
 
 
 def write(page: Path, directory: Path) -> None:
-    """Put the tables of everything that was measured into the page, in place of those that are there."""
+    """Put the tables of everything that was measured into the page; what was not keeps the table that is there."""
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    duties = [duty for duty in (*DUTIES, image.DUTY) if (directory / f"{duty.name}.json").exists()]
-    found = {duty.name: json.loads((directory / f"{duty.name}.json").read_text("utf-8")) for duty in duties}
-    parts = [BEGIN, *_machines(found.values()), _goals(found), *(table(duty, found[duty.name]) for duty in duties), END]
+    old, _, after = rest.partition(END)
+    there = {part.partition("\n")[0]: part.strip() for part in re.split("^### ", old, flags=re.MULTILINE)[1:]}
+    duties = (*DUTIES, image.DUTY)
+    files = {duty.name: directory / f"{duty.name}.json" for duty in duties}
+    found = {name: json.loads(file.read_text("utf-8")) for name, file in files.items() if file.exists()}
+    tables = [
+        table(duty, found[duty.name]) if duty.name in found else f"### {there[duty.title]}"
+        for duty in duties
+        if duty.name in found or duty.title in there
+    ]
+    parts = [BEGIN, *_machines(found.values(), old), _goals(found, old), *tables, END]
     page.write_text(before + "\n\n".join(parts) + after, "utf-8")
 
 
@@ -121,7 +129,7 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _goals(found: Mapping[str, Found]) -> str:
+def _goals(found: Mapping[str, Found], old: str = "") -> str:
     lines = ["### What was to be reached", "", "| duty | at most | maas-init | |", "|---|---:|---:|---|"]
     for goal in GOALS:
         values = _by_cell(found[goal.duty]).get((goal.who, goal.what), []) if goal.duty in found else []
@@ -133,6 +141,8 @@ def _goals(found: Mapping[str, Found]) -> str:
             told = "never" if reached is None else f"{_number(reached)}{unit}"
             kept = reached is not None and reached <= goal.most
             lines.append(f"| {goal.words} | {_number(goal.most)}{unit} | {told} | {'' if kept else 'missed'} |")
+        elif goal.duty not in found:
+            lines += [line for line in old.splitlines() if line.startswith(f"| {goal.words} |")]
     return "\n".join(lines)
 
 
@@ -159,8 +169,8 @@ def _pypi(*packages: str) -> list[str]:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def _machines(found: Iterable[Found]) -> list[str]:
-    return [
-        f"Measured on {machine}; {peers}."
-        for machine, peers in dict.fromkeys((each["machine"]["machine"], each["machine"]["peers"]) for each in found)
-    ]
+def _machines(found: Iterable[Found], old: str) -> list[str]:
+    """Return a line for each machine that anything was measured on, those of the page first."""
+    lines = [line for line in old.splitlines() if line.startswith("Measured on ")]
+    lines += [f"Measured on {each['machine']['machine']}; {each['machine']['peers']}." for each in found]
+    return list(dict.fromkeys(lines))

@@ -55,6 +55,28 @@ def test_only_the_tables_of_the_page_are_written(tmp_path: Path) -> None:
         assert "| SIGTERM to exit, all told and waited for | 100 ms | 120 ms | missed |" in text
 
 
+def test_what_was_not_measured_anew_keeps_its_table_and_its_row(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{report.BEGIN}\n{report.END}\n")
+    title = next(duty.title for duty in DUTIES if duty.name == "stop")
+    earlier, later = tmp_path / "earlier", tmp_path / "later"
+    for directory, duty, machine in ((earlier, "stop", "a machine"), (later, "hung", "another machine")):
+        directory.mkdir()
+        told = found(ours=[120.0]) | {"machine": {"machine": machine, "peers": "peer 1.0"}}
+        (directory / f"{duty}.json").write_text(json.dumps(told))
+    report.write(page, earlier)
+    stopping = page.read_text().split("### ")[2].removesuffix(f"\n\n{report.END}\n")
+    assert stopping.startswith(title)
+    for _ in range(2):
+        report.write(page, later)
+        text = page.read_text()
+        assert stopping in text
+        assert text.count(f"### {title}") == 1
+        assert text.count("| SIGTERM to exit, all told and waited for | 100 ms | 120 ms | missed |") == 1
+        assert text.count("Measured on a machine;") == text.count("Measured on another machine;") == 1
+        assert "### A service accepts connections" in text
+
+
 def test_page_has_every_duty_and_every_peer() -> None:
     page = (Path(report.__file__).parents[1] / "docs/explanation/performance.md").read_text()
     for duty in DUTIES:
