@@ -255,7 +255,7 @@ class _Starter(SupervisorNamespaceRPCInterface):  # type: ignore[misc]  # it has
     def startProcess(self, name: str, wait: bool = True) -> Any:  # noqa: N802 - supervisord's name
         _, process = self._getGroupAndProcess(name)
         if process is not None and process.get_state() == ProcessStates.BACKOFF:
-            process.change_state(ProcessStates.STOPPED)
+            process.state = ProcessStates.STOPPED  # and nobody is told: who is stopped has its failures forgotten
         return super().startProcess(name, wait)
 
 
@@ -279,6 +279,7 @@ class Operators(_Starter):
         _, process = self._getGroupAndProcess(name)
         if process is not None:  # not a whole group: of that, each comes here by itself
             ASKED[process.config.name] = on, time.monotonic()
+            FAILURES[process.config.name].forget()
             events.notify(events.RemoteCommunicationEvent("asked", process.config.name))
 
 

@@ -29,6 +29,9 @@ from .health import Result
 from .paths import Paths
 from .settings import Database, MaasUrl, Settings, Tls
 
+TEMPORAL_FRONTEND = "temporal.api.workflowservice.v1.WorkflowService"
+"""The service that Temporal's own clients ask about."""
+
 
 class ProbeFailed(Exception):
     """An answer came, and it was wrong."""
@@ -87,6 +90,7 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "rpc": rpc,
         "syslog": syslog,
         "tcp": tcp,
+        "temporal": in_thread(lambda question: temporal(question, where)),
         "tftp": in_thread(tftp),
         "writable": in_thread(writable),
         "zone": zone,
@@ -337,6 +341,28 @@ async def omapi(question: Question) -> str:
     if greeting[:4] != struct.pack("!I", 100):
         raise ProbeFailed(f"port {port} does not speak OMAPI")
     return "OMAPI greets"
+
+
+def temporal(question: Question, where: Paths) -> str:
+    """ADDRESS PORT: Temporal's front end says that it serves, to one who has the certificate of MAAS's cluster."""
+    import ssl
+
+    from . import grpc
+
+    address, port = question.arguments
+    certificates = where.at("/var/lib/maas/certificates")
+    try:
+        context = ssl.create_default_context(cafile=certificates / "cacerts.pem")
+        context.load_cert_chain(certificates / "cluster.pem", certificates / "cluster.key")
+        context.set_alpn_protocols(["h2"])
+        said = grpc.health((address, int(port)), TEMPORAL_FRONTEND, context, "maas", question.within)
+    except FileNotFoundError:
+        raise ProbeFailed(f"MAAS has not put its cluster's certificate in {certificates} yet") from None
+    except ssl.SSLError as error:
+        raise ProbeFailed(str(error)) from None
+    if said != "SERVING":
+        raise ProbeFailed(f"its front end says {said}")
+    return "its front end is serving"
 
 
 def tftp(question: Question) -> str:

@@ -38,6 +38,7 @@ PROBES = {
     "rpc": 1,
     "syslog": 2,
     "tcp": 2,
+    "temporal": 2,
     "tftp": 2,
     "writable": None,
     "zone": 2,

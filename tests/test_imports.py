@@ -39,6 +39,7 @@ HANDS = {
     "commands",
     "database",
     "exchange",
+    "grpc",
     "probes",
     "supervisor",
     "unixhttp",

@@ -61,10 +61,10 @@ class Parties:
         self._regiond = box.beside(sys.executable, "-S", str(script), str(box.paths.pebble_socket))
         self._lock = threading.Lock()
 
-    def maas(self, action: str) -> str:
+    def maas(self, action: str, service: str = "contested") -> str:
         assert self._regiond.stdin and self._regiond.stdout
         with self._lock:
-            self._regiond.stdin.write(f"{action} contested\n")
+            self._regiond.stdin.write(f"{action} {service}\n")
             self._regiond.stdin.flush()
             assert self._regiond.stdout.readline() == "202\n"
         return "MAAS"
@@ -142,6 +142,22 @@ def test_failed_service_is_tried_at_once_when_it_is_asked_for_anew(box: Containe
     assert box.change("start", "broken")["status"] == "Error"
     failures = re.compile(r"service\.failed service=broken .*times=1\b")
     until(lambda: len(failures.findall(box.output)) == 2)  # it counts from one again
+
+
+def test_what_maas_asks_for_again_and_again_is_tried_each_time_and_given_up_all_the_same(box: Container) -> None:
+    """Its monitor does so every 30 s for what it finds down."""
+    parties = Parties(box)
+    failed = re.compile(r"service\.failed service=broken .*times=(\d+)\b")
+    try:
+        for times in range(1, 11):
+            parties.maas("start", "broken")
+            until(lambda times=times: len(failed.findall(box.output)) >= times)  # type: ignore[misc]
+    finally:
+        parties.close()
+    assert [int(number) for number in failed.findall(box.output)][:10] == [*range(1, 11)]
+    until(lambda: "service.gave_up service=broken" in box.output)
+    box.change("start", "broken")
+    until(lambda: "1" in failed.findall(box.output)[10:])  # an operator's wish is taken as a new one
 
 
 def test_operator_s_stop_of_what_waits_for_its_next_try_ends_the_trying(box: Container) -> None:

@@ -286,13 +286,18 @@ class Manager:
         state = self.states[name]
         if state.desired.on != on or state.desired.owner != owner:
             log.info("service.wanted", service=name, on=on, owner=owner, reason=reason)
+        # MAAS asks every 30 s for what it finds down: that is no reason to think better of it.
+        anew = on and (owner == "operator" or not state.desired.on)
         moment = moment or time.monotonic()
         state.desired = Desired(on=on, owner=owner, reason=reason, at=time.time(), moment=moment)
         if on:
-            # Whoever asks anew gets a try at once, whatever happened before.
-            self._forgive(state)
+            # Whoever asks gets a try at once, whatever happened before.
+            state.retry_at = 0.0
+            if anew:
+                self._forgive(state)
             if state.process is Process.BACKOFF and name not in self._busy:
-                self._do([name], self._start([name]))
+                # What was stopped is started again with all its tries before it.
+                self._do([name], self.stop(name) if anew else self._start([name]))
         self._wake.set()
 
     async def changed(self) -> None:

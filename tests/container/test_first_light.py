@@ -143,8 +143,8 @@ def test_squid_passes_a_request_on(maas: Container) -> None:
             refusals.append(repr(error))
         return False
 
-    # MAAS lets only its subnets through, and learns of them from the rack a moment after everything is ready. It has squid
-    # read that anew, and squid closes its port while it does.
+    # MAAS lets only its subnets through, and learns of them from the rack a moment after everything is ready. It has
+    # squid read that anew, and squid closes its port while it does.
     try:
         until(passed_on, "an answer through squid")
     except AssertionError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +126,32 @@ def test_killed_service_is_back_and_the_others_stay(maas: Container, service: st
     with fault(maas, f"`{service}` is killed", under="dies"):
         maas.execute("kill", "-9", str(before[service]))
         healed(maas, service, before, also=FOLLOWERS.get(service, ()))
+
+
+DAY, READY = 86_400, "service.ready service=bind9"
+
+
+def test_clock_that_is_set_by_a_day_and_back_restarts_nothing_and_delays_nothing(new: Run, tmp_path: Path) -> None:
+    """A container has the clock of its host: that of this one's programs is set, all of them."""
+    source, library, step = Path(__file__).with_name("clock_step.c"), tmp_path / "clock-step.so", tmp_path / "step"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, source], check=True)
+    preload = tmp_path / "preload"
+    preload.write_text("/usr/lib/clock-step.so\n")
+    step.write_text("0\n")
+    mounted = {library: "/usr/lib/clock-step.so", preload: "/etc/ld.so.preload", step: "/etc/clock-step"}
+    maas = new(*(word for here, there in mounted.items() for word in ("--volume", f"{here}:{there}:ro"))).run()
+    maas.until_healthy()
+    for days, what in ((1, "the clock is set forward by a day"), (0, "the clock is set back by a day")):
+        before, ready = maas.processes(), maas.logs().count(READY)
+        with fault(maas, f"{what}, and `bind9` is killed twice", under="breaks"):
+            step.write_text(f"{days * DAY}\n")
+            today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * DAY))
+            assert maas.execute("date", "-u", "+%Y-%m-%d").strip() == today
+            for death in (1, 2):
+                maas.execute("kill", "-9", str(maas.processes()["bind9"]))
+                until(lambda: maas.logs().count(READY) == ready + death, "bind9")  # noqa: B023
+            healed(maas, "bind9", before)
+        assert maas.health() == "healthy"
 
 
 def test_stuck_listener_is_replaced_and_the_services_stay(maas: Container) -> None:
