@@ -51,7 +51,7 @@ process: .venv test-packages ## Tests with real signals and a real supervisord
 	$(VENV) pytest -m process -n 2 --dist loadfile
 
 container: .venv test-packages test-image ## Tests of the built image in a real Docker engine
-	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container -n 2 --dist loadfile --durations 15
+	$(VENV) MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest -m container -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 matrix: .venv test-packages test-image ## Start it in every way there is and write docs/reference/ways-to-start.md
 	$(VENV) MAAS_INIT_MATRIX=all MAAS_INIT_IMAGE=$(TEST_IMAGE) pytest --timeout 7200 tests/container/test_matrix.py

@@ -267,12 +267,11 @@ GROWTH_IDLE_SECONDS = 20
 
 
 def growth(peers: Sequence[Peer]) -> Values:
-    """With more services than anybody has."""
+    """With more services than anybody has; both at the same time, for most of it is waiting."""
     for count in GROWTH:
-        for peer in peers:
-            if peer in (OURS, STOCK):
-                for what, value in _grown(peer, count):
-                    yield Value(f"{peer.name}, {count}", what, value)
+        grown = _at_once(lambda peer: _grown(peer, count))  # noqa: B023 - it is used at once
+        for value in grown([peer for peer in peers if peer in (OURS, STOCK)]):
+            yield replace(value, who=f"{value.who}, {count}")
 
 
 def _grown(peer: Peer, count: int) -> Iterator[tuple[str, float | None]]:
@@ -402,7 +401,8 @@ DUTIES = (
         "growth",
         "More services",
         "With 13, 100 and 500 services that nobody asks. `in the status after`: from a replacement's first "
-        "instruction until the status file names its process, which takes at least one turn of the listener.",
+        "instruction until the status file names its process, which takes at least one turn of the listener. Both at "
+        "the same time.",
         growth,
     ),
     Duty(

@@ -12,6 +12,22 @@ from .docker import Container
 
 Run = Callable[..., Container]
 
+LONGEST = (
+    "test_documented",
+    "test_healing",
+    "test_upgrade",
+    "test_roles",
+    "test_first_light",
+    "test_wishes",
+    "test_matrix",
+)
+"""Files that take minutes: begun first, or one of them would go on alone when all others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    last = len(LONGEST)
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else last)
+
 
 @pytest.fixture(scope="session")
 def image() -> str:

@@ -242,24 +242,6 @@ def test_secrets_are_in_no_environment_but_that_of_process_1(maas: Container) ->
                 assert secret.encode() not in environment, Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_a_thousand_orphans_leave_no_zombie(maas: Container) -> None:
-    maas.execute("sh", "-c", "i=0; while [ $i -lt 1000 ]; do (sleep 0.01 &); i=$((i+1)); done")
-
-    def zombies() -> list[int]:
-        found = []
-        for pid in host_pids(maas):
-            try:
-                stat = Path(f"/proc/{pid}/stat").read_text()
-            except OSError:
-                continue
-            if stat.rpartition(") ")[2].startswith("Z"):
-                found.append(pid)
-        return found
-
-    until(lambda: "sleep 0.01" not in maas.execute("ps", "-eo", "args"), "the end of the orphans")
-    until(lambda: not zombies(), "the end of the zombies")
-
-
 @pytest.mark.parametrize("service", sorted(RUNNING))
 def test_a_killed_service_comes_back_and_the_others_stay(maas: Container, service: str) -> None:
     maas.until_healthy()

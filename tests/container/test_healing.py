@@ -154,6 +154,20 @@ def test_clock_that_is_set_by_a_day_and_back_restarts_nothing_and_delays_nothing
         assert maas.health() == "healthy"
 
 
+ORPHANS = 3000
+
+
+def test_a_fork_bomb_s_worth_of_orphans_leaves_no_zombie_and_is_told(maas: Container) -> None:
+    before, told = maas.processes(), maas.logs().count("orphans.buried")
+    with fault(maas, f"{ORPHANS:,} processes lose their parent within seconds", under="breaks"):
+        maas.execute("sh", "-c", f"i=0; while [ $i -lt {ORPHANS} ]; do (sleep 0.01 &); i=$((i+1)); done")
+        until(lambda: "sleep 0.01" not in maas.execute("ps", "-eo", "args"), "the end of the orphans")
+        until(lambda: not [stat for stat in maas.execute("ps", "-eo", "stat=").split() if stat[0] == "Z"], "no zombies")
+        until(lambda: maas.logs().count("orphans.buried") > told, "the line about them")
+        maas.until_healthy()
+    assert maas.processes() == before
+
+
 def test_stuck_listener_is_replaced_and_the_services_stay(maas: Container) -> None:
     before = maas.processes()
     with fault(maas, "the health listener is suspended", under="hangs"):
