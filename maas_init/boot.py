@@ -132,7 +132,7 @@ def _look_at_volumes(where: Paths) -> None:
             files.try_to_write(volume)
         except OSError as error:
             wrong[volume] = error
-    if len(wrong) > 1 and all(reason.errno in (errno.EACCES, errno.EPERM) for reason in wrong.values()):
+    if len(wrong) > 1 and all(map(_belongs_to_another, wrong, wrong.values())):
         uid, gid, those = os.geteuid(), os.getegid(), " ".join(map(str, wrong))
         owners = ", ".join(f"{volume} of {_owner(volume)}" for volume in wrong)
         raise NotWritable(
@@ -142,6 +142,10 @@ def _look_at_volumes(where: Paths) -> None:
         )
     for volume, reason in wrong.items():
         raise _not_writable(volume, reason)
+
+
+def _belongs_to_another(volume: Path, reason: OSError) -> bool:
+    return reason.errno in (errno.EACCES, errno.EPERM) and volume.exists() and volume.stat().st_uid != os.geteuid()
 
 
 def _owner(path: Path) -> str:
@@ -172,13 +176,21 @@ LARGEST_TAKEN_OVER = 64 << 20
 
 
 def foreign(directory: Path) -> Iterator[Path]:
-    """Yield the files below `directory` that belong to somebody else."""
+    """Yield what of somebody else's below `directory` would be in MAAS's way.
+
+    That is each file of another user, or of a group that is none of ours, and each directory that cannot be written.
+    """
+    groups = {os.getegid(), *os.getgroups()}
     for entry in os.scandir(directory):
         status = entry.stat(follow_symlinks=False)
         if entry.is_dir(follow_symlinks=False):
-            if entry.name not in NOT_SEARCHED and os.access(entry.path, os.R_OK | os.X_OK):
+            if entry.name in NOT_SEARCHED:
+                continue
+            if status.st_uid != os.geteuid() and not os.access(entry.path, os.R_OK | os.W_OK | os.X_OK):
+                yield Path(entry.path)
+            if os.access(entry.path, os.R_OK | os.X_OK):
                 yield from foreign(Path(entry.path))
-        elif stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
+        elif stat.S_ISREG(status.st_mode) and (status.st_uid != os.geteuid() or status.st_gid not in groups):
             yield Path(entry.path)
 
 
@@ -187,7 +199,9 @@ def _take_over(foreign: list[Path]) -> None:
 
     That is refused to all but root, and one such file is enough to keep DHCP, the clock or nginx unconfigured.
     """
-    left = [path for path in foreign if path.stat().st_size > LARGEST_TAKEN_OVER or not files.take_over(path)]
+    mounted = files.mount_points()
+    foreign = [path for path in foreign if str(path) not in mounted or path.stat().st_uid != os.geteuid()]
+    left = [path for path in foreign if not _can_be_taken_over(path) or not files.take_over(path)]
     if len(foreign) > len(left):
         log.info("files.taken_over", files=len(foreign) - len(left))
     if left:
@@ -195,8 +209,12 @@ def _take_over(foreign: list[Path]) -> None:
             "files.foreign",
             files=len(left),
             examples=", ".join(map(str, left[:5])),
-            remedy=f"on the host: chown {os.geteuid()}:{os.getegid()} these files in the directory mounted there",
+            remedy=f"on the host: chown {os.geteuid()}:{os.getegid()} these in the directory mounted there",
         )
+
+
+def _can_be_taken_over(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= LARGEST_TAKEN_OVER
 
 
 def _sweep(where: Paths) -> int:
@@ -251,7 +269,9 @@ def _not_writable(path: Path, error: OSError) -> NotWritable:
         errno.ENOSPC: "make room on the disk that holds it",
     }.get(
         error.errno or 0,
-        f"as root: chown -R {uid}:{gid} {nearest}, or on the host, the directory mounted there; "
+        f"as root: chmod u+rwx {nearest}, or on the host, the directory mounted there"
+        if status.st_uid == uid
+        else f"as root: chown -R {uid}:{gid} {nearest}, or on the host, the directory mounted there; "
         "or start the container as its owner",
     )
     return NotWritable(

@@ -6,8 +6,11 @@ import contextlib
 import json
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
+
+from . import log
 
 
 def write(path: Path, text: str, *, mode: int = 0o644, sync: bool = True) -> bool:
@@ -32,6 +35,10 @@ def write(path: Path, text: str, *, mode: int = 0o644, sync: bool = True) -> boo
             stream.write(text)
             stream.flush()
             try_chmod(temporary, mode)
+            if not mode & 0o007 and os.fstat(stream.fileno()).st_mode & 0o007:
+                log.warning(
+                    "file.readable_by_others", file=path, reason="this file system ignores modes: see its lists"
+                )
             if sync:
                 os.fsync(stream.fileno())
         temporary.replace(path)
@@ -107,12 +114,15 @@ def fill(skeleton: Path, target: Path) -> list[Path]:
 
 
 def take_over(path: Path) -> bool:
-    """Make a file of somebody else's our own, by putting a copy in its place; return whether that could be done.
+    """Make a file of somebody else's, or of another group, our own; return whether that could be done.
 
-    Who may write a directory may replace what is in it, whoever owns that.
+    Who may write a directory may replace what is in it, whoever owns that: by a copy.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if path.stat().st_uid == os.geteuid():
+            os.chown(path, -1, os.getegid())
+            return True
         _copy(path, temporary)
         temporary.replace(path)
     except OSError:
@@ -133,29 +143,47 @@ def _copy(source: Path, destination: Path) -> None:
     try_chmod(destination, source.stat().st_mode & 0o7777)
 
 
+def may_read(file: Path, uid: int, gid: int) -> bool:
+    """Whether the modes of a file and of what it lies in let a user read it who has this group alone."""
+
+    def may(path: Path, bit: int) -> bool:
+        status = path.stat()
+        shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
+        return bool(status.st_mode >> shift & bit)
+
+    file = file.resolve()
+    return may(file, 4) and all(may(directory, 1) for directory in file.parents)
+
+
 def give(directory: Path, uid: int, gid: int) -> tuple[int, int]:
     """Make what lies below `directory` and belongs to another user `uid`:`gid`; return how many are, and how many not.
 
-    What has the right owner is not touched, links are not followed, and single files that were mounted from elsewhere
+    A file must have the group, too: MAAS gives what it replaces the group that it had, and may not if that is none of
+    its own. What is right is not touched, links are not followed, and single files that were mounted from elsewhere
     stay whose they are. File systems that know no owners are left as they are: trying to write tells more.
     """
-    mounted = _mount_points()
+    mounted = mount_points()
     given = left = 0
-    for where, directories, others, folder in os.fwalk(directory, onerror=None):
-        links = (name for name in directories if Path(where, name).is_symlink())
-        for name in (".", *links, *others):
-            if name != "." and f"{where}/{name}" in mounted:
-                continue
-            try:
-                if os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid != uid:
-                    os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
-                    given += 1
-            except OSError:
-                left += 1
-    return given, left
+    unread: list[OSError] = []
+    try:
+        for where, directories, others, folder in os.fwalk(directory, onerror=unread.append):
+            links = (name for name in directories if Path(where, name).is_symlink())
+            for name in (".", *links, *others):
+                if name != "." and f"{where}/{name}" in mounted:
+                    continue
+                try:
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    if status.st_uid != uid or (stat.S_ISREG(status.st_mode) and status.st_gid != gid):
+                        os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+                        given += 1
+                except OSError:
+                    left += 1
+    except OSError as error:  # the top itself
+        unread.append(error)
+    return given, left + len(unread)
 
 
-def _mount_points() -> set[str]:
+def mount_points() -> set[str]:
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     # The kernel writes blanks and the like as octal numbers.
     return {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in lines}

@@ -7,6 +7,7 @@ HTTP/2 is RFC 9113, its compressed headers are RFC 7541, the rest is grpc's doc/
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from .exchange import NotUnderstood
@@ -47,19 +48,31 @@ def _question(service: str, host: str) -> bytes:
     )
 
 
-def health(address: tuple[str, int], service: str, context: ssl.SSLContext, host: str, within: float) -> str:
+@dataclass
+class Peer:
+    """The server for whose name a certificate must be made out, and the certificates that `context` has for that."""
+
+    context: ssl.SSLContext
+    host: str
+    session: ssl.SSLSession | None = None
+    """Of the last connection: going on with it spares both ends the costly part of TLS."""
+
+
+def health(address: tuple[str, int], service: str, peer: Peer, within: float) -> str:
     """Return what the server says of `service`: SERVING, NOT_SERVING, SERVICE_UNKNOWN or UNKNOWN.
 
-    `host` is the name that its certificate is for. Raises TimeoutError when any part of the answer takes longer than
-    `within` seconds, OSError (that of TLS among them), and NotUnderstood when the answer is something else.
+    Raises TimeoutError when any part of the answer takes longer than `within` seconds, OSError (that of TLS among
+    them), and NotUnderstood when the answer is something else.
     """
     with (
         socket.create_connection(address, within) as plain,
-        context.wrap_socket(plain, server_hostname=host) as connection,
+        peer.context.wrap_socket(plain, server_hostname=peer.host, session=peer.session) as connection,
         connection.makefile("rb") as answer,
     ):
-        connection.sendall(_question(service, host))
-        return _status(_message(answer))
+        connection.sendall(_question(service, peer.host))
+        status = _status(_message(answer))
+        peer.session = connection.session
+        return status
 
 
 def _message(answer: BinaryIO) -> bytes:
@@ -70,7 +83,7 @@ def _message(answer: BinaryIO) -> bytes:
         length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
         payload = _exactly(answer, length)
         if kind == DATA:
-            heard += payload[1 : length - payload[0]] if flags & PADDED else payload
+            heard += payload[1 : length - payload[0]] if payload and flags & PADDED else payload
         elif kind in (RST_STREAM, GOAWAY) or (kind == HEADERS and flags & END_STREAM):
             raise NotUnderstood("it refused the question")  # why stands in compressed headers
     return heard[5:]

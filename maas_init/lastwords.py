@@ -45,7 +45,8 @@ def leave(where: Paths, name: str, time: str, head: str, lines: list[str]) -> No
         return
     shown = "\n".join(lines)[-max(1, LARGEST - len(head)) :] if lines else "(none)"
     files.write(file, f"{head}\n\nThe last lines:\n{shown}\n")
-    for old in of(where, name)[:-KEPT]:
+    # The newest by its name was not written last where the clock was set back.
+    for old in [each for each in of(where, name) if each != file][: 1 - KEPT]:
         with contextlib.suppress(FileNotFoundError):
             old.unlink()
 

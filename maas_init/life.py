@@ -51,8 +51,9 @@ def live(environ: Mapping[str, str], where: Paths, service_files: tuple[Path, ..
 def _become_maas(environ: Mapping[str, str], where: Paths) -> None:
     """Leave root; who never was root has nothing to leave, and is only told where somebody asked for that."""
     if os.geteuid() == 0 or environ.get("PUID") or environ.get("PGID"):
-        from .settings import Settings
+        from .settings import Settings, given_files
 
         settings = Settings.from_environ(environ, where)
         log.use(settings.log_format, settings.secrets())
-        privileges.leave_root(settings.uid, settings.gid, where.volumes)
+        secrets = {file: where.credentials / name for name, file in given_files(environ, where).items()}
+        privileges.leave_root(settings.uid, settings.gid, where.volumes, secrets)

@@ -134,6 +134,11 @@ class Paths:
         """Where Compose and Swarm put secrets, each a file."""
         return self.at("/run/secrets")
 
+    @property
+    def credentials(self) -> Path:
+        """Directory of copies of those that only root may read, each named by its variable; only we may read them."""
+        return self.run / "credentials"
+
     # MAAS's.
 
     @property

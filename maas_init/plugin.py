@@ -301,12 +301,15 @@ class Listener:
     def start(self, wished: str) -> str:
         """Start the processes that are named, each as was wished at that time, if that still holds.
 
-        Both are JSON objects: what is wished, and why some could not be started.
+        JSON both: when each name was wished, and the names whose failures are forgotten; why some could not be started.
         """
         refused = {}
-        for name, moment in json.loads(wished).items():
+        moments, anew = json.loads(wished)
+        for name, moment in moments.items():
             try:
                 if self._holds(name, moment, on=True):
+                    if name in anew:
+                        FAILURES[name].forget()
                     self._stock.startProcess(name, False)
             except RPCError as error:
                 if error.code not in STARTED:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import pwd
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ USEFUL = confine.NUMBERS
 NEEDED_TO_LEAVE_ROOT = {"setgid": 6, "setuid": 7}
 
 SETPRIV = paths.PROGRAMS / "setpriv"
+
+NOTHING: Mapping[Path, Path] = {}
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,14 @@ def is_root_as_maas(where: Paths) -> bool:
     return os.geteuid() == 0 and bool(names(where))
 
 
-def leave_root(uid: int | None, gid: int | None, volumes: Iterable[Path] = ()) -> None:
+def leave_root(
+    uid: int | None, gid: int | None, volumes: Iterable[Path] = (), secrets: Mapping[Path, Path] = NOTHING
+) -> None:
     """Become maas, or whoever was asked for, when started as root: replaces this process by itself, started again.
 
-    Before that, the volumes are made this user's own. Root that may not become anybody stays what it is: without
-    capabilities it can do no more than any other user.
+    Before that, the volumes are made this user's own, and those of the files `secrets` that he could not read are
+    copied to where he can. Root that may not become anybody stays what it is: without capabilities
+    it can do no more than any other user, but to what belongs to root.
     """
     privileges = Privileges.look()
     if privileges.uid != 0 or privileges.missing_to_leave_root:
@@ -171,6 +176,9 @@ def leave_root(uid: int | None, gid: int | None, volumes: Iterable[Path] = ()) -
     before = launcher(privileges, uid=uid, gid=gid)
     if not before:  # in a container that stays root we are who we shall be
         return
+    for file, copy in secrets.items():
+        if not files.may_read(file, uid, gid):
+            _take(file, copy, uid, gid)
     for volume in volumes:
         given, left = files.give(volume, uid, gid)
         if given or left:
@@ -181,6 +189,27 @@ def leave_root(uid: int | None, gid: int | None, volumes: Iterable[Path] = ()) -
             os.fchown(stream, uid, gid)
     signals.hear_no_more()
     os.execv(before[0], [*before, *sys.argv])
+
+
+def _take(secret: Path, copy: Path, uid: int, gid: int) -> None:
+    """Copy what only root may read to where `uid` alone may, as systemd does with LoadCredential.
+
+    Where it lies belongs to that user since the last start: what is there is root's to remove and never to follow.
+    """
+    try:
+        for directory in (copy.parent.parent, copy.parent):
+            if directory.is_symlink() or not directory.is_dir():
+                directory.unlink(missing_ok=True)
+                directory.mkdir(mode=0o700)
+            os.chown(directory, uid, gid, follow_symlinks=False)
+        copy.unlink(missing_ok=True)
+        with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400), "wb") as stream:
+            stream.write(secret.read_bytes())
+            os.fchown(stream.fileno(), uid, gid)
+    except OSError as error:
+        log.warning("secret.not_taken", file=secret, reason=error.strerror)
+    else:
+        log.info("secret.taken", file=secret, uid=uid, gid=gid)
 
 
 def _tell_who_we_stay(privileges: Privileges, uid: int | None, gid: int | None) -> None:

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import files, lastwords
 from .errors import MaasInitError
@@ -28,6 +29,9 @@ from .exchange import NotUnderstood, exchange, http
 from .health import Result
 from .paths import Paths
 from .settings import Database, MaasUrl, Settings, Tls
+
+if TYPE_CHECKING:
+    from . import grpc
 
 TEMPORAL_FRONTEND = "temporal.api.workflowservice.v1.WorkflowService"
 """The service that Temporal's own clients ask about."""
@@ -90,7 +94,7 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "rpc": rpc,
         "syslog": syslog,
         "tcp": tcp,
-        "temporal": in_thread(lambda question: temporal(question, where)),
+        "temporal": in_thread(Temporal(where)),
         "tftp": in_thread(tftp),
         "writable": in_thread(writable),
         "zone": zone,
@@ -343,26 +347,45 @@ async def omapi(question: Question) -> str:
     return "OMAPI greets"
 
 
-def temporal(question: Question, where: Paths) -> str:
+class Temporal:
     """ADDRESS PORT: Temporal's front end says that it serves, to one who has the certificate of MAAS's cluster."""
-    import ssl
 
-    from . import grpc
+    NAMES = ("cacerts.pem", "cluster.pem", "cluster.key")
 
-    address, port = question.arguments
-    certificates = where.at("/var/lib/maas/certificates")
-    try:
-        context = ssl.create_default_context(cafile=certificates / "cacerts.pem")
-        context.load_cert_chain(certificates / "cluster.pem", certificates / "cluster.key")
-        context.set_alpn_protocols(["h2"])
-        said = grpc.health((address, int(port)), TEMPORAL_FRONTEND, context, "maas", question.within)
-    except FileNotFoundError:
-        raise ProbeFailed(f"MAAS has not put its cluster's certificate in {certificates} yet") from None
-    except ssl.SSLError as error:
-        raise ProbeFailed(str(error)) from None
-    if said != "SERVING":
-        raise ProbeFailed(f"its front end says {said}")
-    return "its front end is serving"
+    def __init__(self, where: Paths) -> None:
+        self._directory = where.at("/var/lib/maas/certificates")
+        self._peer: grpc.Peer | None = None
+        self._since: list[int] = []
+
+    def __call__(self, question: Question) -> str:
+        import ssl
+
+        from . import grpc
+
+        address, port = question.arguments
+        try:
+            said = grpc.health((address, int(port)), TEMPORAL_FRONTEND, self._identified(), question.within)
+        except FileNotFoundError:
+            raise ProbeFailed(f"MAAS has not put its cluster's certificate in {self._directory} yet") from None
+        except ssl.SSLError as error:
+            raise ProbeFailed(str(error)) from None
+        if said != "SERVING":
+            raise ProbeFailed(f"its front end says {said}")
+        return "its front end is serving"
+
+    def _identified(self) -> grpc.Peer:
+        import ssl
+
+        from . import grpc
+
+        files = [self._directory / name for name in self.NAMES]
+        since = [file.stat().st_mtime_ns for file in files]
+        if not self._peer or since != self._since:
+            context = ssl.create_default_context(cafile=files[0])
+            context.load_cert_chain(files[1], files[2])
+            context.set_alpn_protocols(["h2"])
+            self._peer, self._since = grpc.Peer(context, "maas"), since
+        return self._peer
 
 
 def tftp(question: Question) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from . import files, lastwords, loglines, operate, pxe, statusfile
 from .errors import ExitCode
 from .paths import Paths
-from .services import CAPABILITIES
+from .services import CAPABILITIES, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,11 @@ def _plain(found: Any) -> str:
     rows = _rows(found)
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {level:<{widths[1]}}  {reason}".rstrip() for name, level, reason in rows]
-    return "\n".join([f"{found['level']}: {found['summary']}", *lines, *_pxe(found), ""])
+    return "\n".join([f"{found['level']}: {found['summary']}", *lines, *_missing(found), *_pxe(found), ""])
+
+
+def _missing(found: Any) -> list[str]:
+    return without({name: service["missing_capabilities"] for name, service in found["services"].items()})
 
 
 def _pxe(found: Any) -> list[str]:
@@ -97,7 +101,9 @@ def _table(found: Any) -> Table:
     def coloured(level: str) -> Text:
         return Text(level, style=terminal.COLOURS.get(level, ""))
 
-    title = Text.assemble(coloured(found["level"]), ": ", found["summary"], "\n", "\n".join(_pxe(found)), "\n")
+    title = Text.assemble(
+        coloured(found["level"]), ": ", found["summary"], "\n", "\n".join([*_missing(found), *_pxe(found)]), "\n"
+    )
     table = Table("service", "level", "since", "restarts", "why", title=title, title_justify="left", title_style="")
     table.box = None
     table.columns[-1].overflow = "fold"

@@ -53,6 +53,16 @@ CAPABILITIES = {
 """Those of Linux that a service may be given, and what does not work without."""
 
 
+def without(missing: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a sentence for each missing capability: who lacks it, and what does not work. `missing` is by service."""
+    names = sorted({capability for those in missing.values() for capability in those})
+    return [
+        f"without {name.upper()} ({', '.join(who for who, those in missing.items() if name in those)}): "
+        f"{CAPABILITIES.get(name, 'what for is not known')}"
+        for name in names
+    ]
+
+
 class Action(enum.Enum):
     """What to do when a service fails for good, or stays without an answer."""
 

@@ -507,6 +507,10 @@ def variables(names: Iterable[str]) -> tuple[Variable, ...]:
     return (*VARIABLES, *map(_item, items))
 
 
+_PASSWORD_IN_URL = re.compile("://[^/@:]*:([^/@]+)@")
+"""As in the address of a proxy."""
+
+
 def _item(name: str) -> Variable:
     item = name.removeprefix(SETTING)
     return Variable(
@@ -726,7 +730,8 @@ class RegionSettings(Settings):
 
     def secrets(self) -> list[str]:
         own = (self.database.password, self.admin_password, self.database.sslkey)
-        items = (text for name, text in self.maas_settings.items() if _item(SETTING + name).secret)
+        items = [text for name, text in self.maas_settings.items() if _item(SETTING + name).secret]
+        items += [each for text in self.maas_settings.values() for each in _PASSWORD_IN_URL.findall(text)]
         return [*super().secrets(), *(secret.reveal() for secret in own if secret), *items]
 
 
@@ -737,21 +742,34 @@ def values(environ: Mapping[str, str], where: Paths = CONTAINER) -> tuple[dict[s
     """
     found = {}
     problems = []
+    files = given_files(environ, where)
     for variable in variables(environ):
-        name, file = variable.name, environ.get(f"{variable.name}_FILE", "")
-        secret = where.secrets / name.lower()
+        name, file = variable.name, files.get(variable.name)
         if environ.get(name) and file:
             problems.append(Problem(name, f"and {name}_FILE are both set", "one of them"))
         elif environ.get(name):
             found[name] = environ[name]
-        elif file or os.path.lexists(secret):
+        elif file:
             try:
-                found[name] = _content(file or secret)
+                found[name] = _content(file, where.credentials / name)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
-                what = f"cannot be read from {_quoted(file or str(secret))}: {reason}"
-                problems.append(Problem(f"{name}_FILE" if file else name, what, "the path of a readable file"))
+                what = f"cannot be read from {_quoted(str(file))}: {reason}"
+                told = f"{name}_FILE" if environ.get(f"{name}_FILE") else name
+                problems.append(Problem(told, what, "the path of a readable file"))
     return found, problems
+
+
+def given_files(environ: Mapping[str, str], where: Paths) -> dict[str, Path]:
+    """Return the file of every variable that is given as one."""
+    found = {}
+    for variable in variables(environ):
+        name, secret = variable.name, where.secrets / variable.name.lower()
+        if environ.get(f"{name}_FILE"):
+            found[name] = Path(environ[f"{name}_FILE"])
+        elif not environ.get(name) and os.path.lexists(secret):
+            found[name] = secret
+    return found
 
 
 def service_environment(settings: Settings) -> dict[str, str]:
@@ -764,16 +782,28 @@ def service_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _content(file: str | Path) -> str:
-    """Return what a file holds, without the newline that editors and `echo` put at its end."""
-    with open(file, "rb") as stream:
-        content = stream.read(LARGEST_FILE + 1)
+def _content(file: Path, taken: Path) -> str:
+    """Return what a file holds, without the newline that editors and `echo` put at its end.
+
+    What only root may read was `taken` before root was left (privileges.py).
+    """
+    try:
+        content = _beginning(file)
+    except PermissionError:
+        if not taken.exists():
+            raise
+        content = _beginning(taken)
     if len(content) > LARGEST_FILE:
         raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
     try:
         return content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
+
+
+def _beginning(file: Path) -> bytes:
+    with open(file, "rb") as stream:
+        return stream.read(LARGEST_FILE + 1)
 
 
 def _tls_problems(parsed: Mapping[str, Any]) -> list[Problem]:

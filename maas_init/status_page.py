@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import loglines, page, pxe
+from .services import without
 
 HEADINGS = {
     "starting": "MAAS is starting",
@@ -108,11 +109,10 @@ def _services(status: Mapping[str, Any]) -> str:
 
 
 def _missing(services: Mapping[str, Any]) -> str:
-    told = [(name, each["missing_capabilities"]) for name, each in services.items() if each["missing_capabilities"]]
+    told = without({name: each["missing_capabilities"] for name, each in services.items()})
     if not told:
         return "<p>none</p>\n"
-    items = (f"{name}: {', '.join(each).upper()}" for name, each in told)
-    return "<ul>\n" + "".join(f"<li>{page.escape(each)}</li>\n" for each in items) + "</ul>\n"
+    return "<ul>\n" + "".join(f"<li>{page.escape(each)}</li>\n" for each in told) + "</ul>\n"
 
 
 def _start(services: Mapping[str, Any], ready_at: float | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,13 +125,13 @@ class Supervisor:
             for found in json.loads(await self._call("maas_init.processes"))
         }
 
-    async def start(self, wished: Mapping[str, float]) -> dict[str, str]:
+    async def start(self, wished: Mapping[str, float], anew: Collection[str] = ()) -> dict[str, str]:
         """Start programs, if they do not run, and return at once; the answer says which were refused, and why.
 
         With each name goes when that was wished (CLOCK_MONOTONIC): when an operator wished otherwise since, nothing
-        happens.
+        happens. Those that are wished `anew` have their failures forgotten.
         """
-        refused: dict[str, str] = json.loads(await self._call("maas_init.start", json.dumps(wished)))
+        refused: dict[str, str] = json.loads(await self._call("maas_init.start", json.dumps([wished, [*anew]])))
         return refused
 
     async def stop(self, name: str, wished: float) -> bool:

@@ -32,6 +32,8 @@ PATIENCE_SECONDS = 9.0
 """How long all of it may take, before everything is killed."""
 LOOK_EVERY = 0.5
 """Seconds between two looks whether it is still the same listener that was told."""
+HEARD_WITHIN = 2.0
+"""Seconds in which the listener says that it is stopping; one that does not is stuck, and another one does it."""
 
 STUCK_AFTER = 20.0
 """Seconds without a sign of life after which the listener is killed: it gives one every 5, and healthcheck.sh
@@ -94,6 +96,8 @@ class Stop:
         self._stage = 0
         self._began = 0.0
         self._told = 0
+        self._told_at = 0.0
+        self._replaced = False
 
     @property
     def asked(self) -> bool:
@@ -127,15 +131,32 @@ class Stop:
             self.go_on()
         elif self._stage == 1:
             self._tell_listener()
+            self._replace_who_does_not_hear()
         elif self._stage == 2 and passed >= PATIENCE_SECONDS:
             self.go_on()
 
     def _tell_listener(self) -> bool:
         listener = listener_pid(self._where, self._supervisord)
         if listener and listener != self._told:
-            self._told = listener
+            self._told, self._told_at = listener, time.monotonic()
             os.kill(listener, ORDERLY_STOP)
         return listener != 0
+
+    def _replace_who_does_not_hear(self) -> None:
+        """Kill a listener that was told and does nothing, once: else no time would be left for the database."""
+        if self._replaced or time.monotonic() - self._told_at < HEARD_WITHIN:
+            return
+        self._replaced = True
+        listener = listener_pid(self._where, self._supervisord)
+        if listener and not self._is_stopping():
+            log.error("listener.stuck", pid=listener, remedy="it is killed, and the next one stops everything")
+            os.kill(listener, signal.SIGKILL)
+
+    def _is_stopping(self) -> bool:
+        try:
+            return self._where.health.read_text().startswith("stopping ")
+        except OSError:
+            return False
 
 
 class Heart:

@@ -47,7 +47,7 @@ def test_what_root_left_becomes_ours_and_the_rest_is_told(volume: Path, capfd: p
     (volume / "link").symlink_to("/etc/passwd")
     mine = volume / "mine"
     mine.write_text("mine")
-    os.chown(mine, NOBODY, NOBODY)
+    os.chown(mine, NOBODY, os.getegid())
     before = mine.stat().st_ino
 
     with as_nobody():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
 import threading
 from pathlib import Path
 
@@ -171,13 +172,15 @@ def test_only_what_belongs_to_somebody_else_is_given_and_no_link_is_followed(tmp
     (volume / "link").symlink_to(outside / "file")
     for name in ("mine", "deep/foreign", "deep/deeper/foreign"):
         (volume / name).write_text(name)
-    for path in (volume, volume / "mine"):
+    (volume / "of another group").write_text("MAAS could not replace it")
+    for path in (volume, volume / "mine", volume / "of another group"):
         os.chown(path, 1234, 77)
+    os.chown(volume / "mine", 1234, 5678)
 
-    assert files.give(volume, 1234, 5678) == (6, 0)
+    assert files.give(volume, 1234, 5678) == (7, 0)
 
     owners = {path.name: (path.lstat().st_uid, path.lstat().st_gid) for path in [volume, *volume.rglob("*")]}
-    assert owners.pop("volume") == owners.pop("mine") == (1234, 77), "the owner was right"
+    assert owners.pop("volume") == (1234, 77), "the owner was right"
     assert set(owners.values()) == {(1234, 5678)}
     assert {path.lstat().st_uid for path in (outside, outside / "file")} == {0}
     assert files.give(volume, 1234, 5678) == (0, 0)
@@ -190,3 +193,30 @@ def test_file_whose_mode_is_wrong_gets_it_without_being_written_anew(tmp_path: P
     before = path.stat().st_ino
     assert files.write(path, "text", mode=0o640)
     assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (before, 0o640)
+
+
+OWN, OTHER = 0, 1
+
+
+@pytest.mark.parametrize(
+    ("modes", "whose", "may"),
+    [
+        ((0o755, 0o644), (OTHER, OTHER), True),
+        ((0o755, 0o640), (OTHER, OTHER), False),
+        ((0o755, 0o640), (OTHER, OWN), True),
+        ((0o755, 0o600), (OWN, OTHER), True),
+        ((0o755, 0o044), (OWN, OWN), False),  # the owner's modes count for the owner
+        ((0o700, 0o644), (OTHER, OTHER), False),
+        ((0o710, 0o644), (OTHER, OWN), True),
+    ],
+)
+def test_modes_of_a_file_and_of_its_directories_tell_who_may_read_it(
+    modes: tuple[int, int], whose: tuple[int, int], may: bool
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        secret = Path(directory, "secret")
+        secret.touch()
+        for path, mode in zip((secret.parent, secret), modes, strict=True):
+            path.chmod(mode)
+        status = secret.stat()
+        assert files.may_read(secret, status.st_uid + whose[0], status.st_gid + whose[1]) is may

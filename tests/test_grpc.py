@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -72,10 +73,9 @@ def front_end(where: Paths, *methods: Method) -> Iterator[int]:
             server.stop(None).wait()
 
 
-def ask(where: Paths, port: int, within: float = 5.0) -> Result:
+def ask(where: Paths, port: int, within: float = 5.0, probe: probes.Temporal | None = None) -> Result:
     question = probes.Question(("127.0.0.1", str(port)), within)
-    probe = probes.in_thread(lambda question: probes.temporal(question, where))
-    return asyncio.run(probes.run(probe, "temporal", question))
+    return asyncio.run(probes.run(probes.in_thread(probe or probes.Temporal(where)), "temporal", question))
 
 
 def test_front_end_that_serves_is_well_and_is_asked_about_by_the_name_its_clients_use(where: Paths) -> None:
@@ -90,6 +90,21 @@ def test_front_end_that_serves_is_well_and_is_asked_about_by_the_name_its_client
     assert (result.ok, result.detail) == (True, "its front end is serving")
     name = probes.TEMPORAL_FRONTEND.encode()
     assert asked == [b"\x0a" + bytes([len(name)]) + name]
+
+
+def test_sessions_are_gone_on_with_and_new_certificates_are_used(where: Paths) -> None:
+    probe = probes.Temporal(where)
+    with front_end(where, Method(lambda _: SERVING)) as port:
+        assert ask(where, port, probe=probe).ok
+        assert probe._peer
+        first = probe._peer.session
+        assert first
+        assert ask(where, port, probe=probe).ok
+    peer = probe._peer
+    os.utime(where.at("/var/lib/maas/certificates/cluster.pem"), (1, 1))
+    with front_end(where, Method(lambda _: SERVING)) as port:
+        assert ask(where, port, probe=probe).ok
+    assert probe._peer is not peer
 
 
 @pytest.mark.parametrize(("answer", "told"), [(NOT_SERVING, "NOT_SERVING"), (UNKNOWN, "UNKNOWN")])

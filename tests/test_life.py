@@ -680,6 +680,21 @@ def test_container_stops_without_its_listener(container: Container) -> None:
     assert "SIGTERM polite" in container.journal()
 
 
+def test_stuck_listener_is_replaced_when_everything_is_to_stop_and_the_next_one_keeps_the_order(
+    container: Container,
+) -> None:
+    container.service("database", critical="yes")
+    container.service("user", requires="database")
+    container.start()
+    until(lambda: container.all_("healthy") and len(container.journal()) == 2)
+    container.signal(signal.SIGSTOP, "health")
+    container.signal(signal.SIGTERM)
+    assert container.wait() == ExitCode.STOPPED
+    assert "listener.stuck" in container.output
+    journal = container.journal()
+    assert journal.index("ended user") < journal.index("SIGTERM database") < journal.index("ended database")
+
+
 def test_nothing_outlives_the_container(container: Container) -> None:
     """A daemon's child that left its group and ignores SIGTERM is ended as well."""
     left = 'setsid sh -c "trap : TERM; while :; do sleep 1000; done" & echo $! > "$0.pid"; exec sleep 1000\n'

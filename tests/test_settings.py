@@ -497,6 +497,12 @@ def test_settings_do_not_show_their_secrets() -> None:
     assert "abab" not in repr(found)
 
 
+def test_password_in_the_address_of_a_proxy_is_a_secret_and_the_rest_of_it_is_not() -> None:
+    found = settings(MAAS_SETTING_http_proxy="http://somebody:pass-word@proxy:3128/", MAAS_SETTING_ntp_servers="a:b@c")
+    assert "pass-word" in found.secrets()
+    assert not [secret for secret in found.secrets() if "proxy" in secret or secret == "b"]
+
+
 def test_secrets_are_compared_by_value() -> None:
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")

@@ -90,7 +90,8 @@ def test_page_shows_what_happened_last_first() -> None:
 
 def test_page_names_missing_rights_and_what_does_not_work_without() -> None:
     page = Text(status_page.html(status(services={"dhcpd": service("blocked", missing_capabilities=["net_raw"])})))
-    assert "dhcpd: NET_RAW" in page.seen
+    what = "DHCP, and MAAS's discovery of what else is on its networks, need raw sockets"
+    assert f"without NET_RAW (dhcpd): {what}" in page.seen
     assert "none" in Text(status_page.html(status())).seen
 
 

@@ -45,23 +45,22 @@ def low_ports(patient: Patient) -> str | Finding:
     """May DNS, TFTP and NTP use their ports below 1024?"""
     if privileges.ports_are_free():
         return "everybody may use ports from 53 on, as on a Docker bridge"
-    return _capability(patient, "net_bind_service") or "NET_BIND_SERVICE is there"
+    return _capability(patient, "net_bind_service")
 
 
 def raw_sockets(patient: Patient) -> str | Finding:
-    """May DHCP hear machines that have no address yet?"""
-    patient.rack()
-    return _capability(patient, "net_raw") or "NET_RAW is there"
+    """May DHCP hear machines that have no address yet, and MAAS look at its networks?"""
+    return _capability(patient, "net_raw")
 
 
-def _capability(patient: Patient, name: str) -> Finding | None:
+def _capability(patient: Patient, name: str) -> str | Finding:
+    having = ", ".join(each.name for each in patient.catalogue.services if name in each.ambient_capabilities)
     lacking = patient.privileges.lacks([name])
-    needing = [each.name for each in patient.catalogue.services if name in each.capabilities]
     if not lacking:
-        return None
+        return f"{name.upper()} is there, for {having}"
     reason, _, remedy = lacking.partition("; ")
     finding = failure if name == "net_bind_service" else warning
-    return finding(f"{', '.join(needing)}: {reason}", remedy)
+    return finding(f"{having}: {reason}", remedy)
 
 
 def memory_limit(patient: Patient) -> str | Finding:
@@ -139,7 +138,11 @@ CHECKS: Iterable[Check] = (
         "What needs such a port is not started; without DNS the container is unhealthy.",
         "`cap_add: [NET_BIND_SERVICE]`.",
     ),
-    Check(raw_sockets, "MAAS cannot serve DHCP from here.", "`cap_add: [NET_RAW]`, or let another rack serve DHCP."),
+    Check(
+        raw_sockets,
+        "MAAS cannot serve DHCP from here, and discovers nothing on its networks.",
+        "`cap_add: [NET_RAW]`, or let another rack do that.",
+    ),
     Check(
         memory_limit,
         "The kernel kills what goes over the limit: most often a worker of the region, or an import of images.",

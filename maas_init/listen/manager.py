@@ -78,6 +78,8 @@ class Manager:
         self._look_at = 0.0
         self._busy: set[str] = set()
         self._again: set[str] = set()
+        self._wished_anew: set[str] = set()
+        self._pauses: dict[str, asyncio.Future[None]] = {}
         self._wake = asyncio.Event()
         self._judged = asyncio.Event()
         self._looks_begun = 0
@@ -295,9 +297,9 @@ class Manager:
             state.retry_at = 0.0
             if anew:
                 self._forgive(state)
+                self._wished_anew.add(name)
             if state.process is Process.BACKOFF and name not in self._busy:
-                # What was stopped is started again with all its tries before it.
-                self._do([name], self.stop(name) if anew else self._start([name]))
+                self._do([name], self._start([name]))
         self._wake.set()
 
     async def changed(self) -> None:
@@ -387,7 +389,9 @@ class Manager:
     async def _start(self, names: Sequence[str]) -> None:
         if self.stopping:
             return
-        refused = await self._supervisor.start({name: self.states[name].desired.moment for name in names})
+        anew = self._wished_anew.intersection(names)
+        self._wished_anew -= anew
+        refused = await self._supervisor.start({name: self.states[name].desired.moment for name in names}, anew)
         for name, reason in refused.items():
             self._failed(self.states[name], reason, uptime())
 
@@ -451,7 +455,25 @@ class Manager:
                     before, state.health = state.health, health.fold(state.health, result, uptime())
                     if not (result.ok and before.successes and not before.failures):
                         self._wake.set()  # one more good answer changes nothing
-            await asyncio.sleep(self._pause(state, check))
+                    if not result.ok:
+                        self._ask_what_it_needs(state)
+            await self._rest(state.service.name, self._pause(state, check))
+
+    def _ask_what_it_needs(self, state: State) -> None:
+        """Have those answer soon that have not been asked since it began to fail: nothing is done before they have."""
+        for name in state.service.requires:
+            pause = self._pauses.get(name)
+            if pause and self.states[name].health.at < state.health.failing_since:
+                _end(pause)
+
+    async def _rest(self, name: str, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._pauses[name] = pause = loop.create_future()
+        timer = loop.call_later(seconds, _end, pause)
+        try:
+            await pause
+        finally:
+            timer.cancel()
 
     def _pause(self, state: State, check: Check) -> float:
         """Return the seconds until the next question; few where the last was not answered, to know soon which it is."""
@@ -518,6 +540,11 @@ def _first_state(service: Service, before: dict[str, Desired]) -> State:
     reason = "it is started on request" if service.on_request else "it is part of this container"
     first = Desired(on=not service.on_request, owner="init", reason=reason, at=time.time())
     return State(service=service, desired=before.get(service.name, first), since=uptime())
+
+
+def _end(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
 
 
 def _ending(info: ProcessInfo) -> str:

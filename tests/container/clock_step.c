@@ -11,7 +11,7 @@
 
 static long step(void) {
     char text[32] = "";
-    int before = errno, file = open("/etc/clock-step", O_RDONLY | O_CLOEXEC);
+    int before = errno, file = open("/etc/clock/ahead", O_RDONLY | O_CLOEXEC);
     if (file >= 0) {
         if (read(file, text, sizeof text - 1) < 0)
             text[0] = 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,6 @@ NOTES = ROOT / "build/faults"
 PAGE = ROOT / "docs/explanation/when-something-breaks.md"
 BEGIN, END = "<!-- written by make faults: do not edit below -->\n", "<!-- written by make faults: end -->\n"
 
-SAID = re.compile(r'health service\.(?:unwell|down|off|blocked) .*why="(.*)"$')
 DONE = (
     (re.compile(r"health service\.reloaded service=(\S+)"), "{} reads its configuration anew"),
     (re.compile(r"health service\.restarted service=(\S+)"), "{} restarted"),
@@ -29,21 +29,47 @@ DONE = (
 
 @contextmanager
 def fault(maas: Container, what: str, *, under: str = "") -> Iterator[None]:
-    """Note what the container's log tells from here to the end of the block, in which all must become well again.
+    """Note what the status says and the log tells while the block lasts, in which all must become well again.
 
     Faults with the same `under` are told in one place.
     """
     began, before = time.monotonic(), len(maas.logs().splitlines())
-    yield
+    with watched(maas) as said:
+        yield
     seconds = time.monotonic() - began
-    said, done = [], []
-    for line in maas.logs().splitlines()[before:]:
-        said += [found[1] for found in [SAID.search(line)] if found]
-        done += [words.format(*found.groups()) for pattern, words in DONE for found in [pattern.search(line)] if found]
+    lines = maas.logs().splitlines()[before:]
+    done = [
+        words.format(*found.groups())
+        for line in lines
+        for kind, words in DONE
+        for found in [kind.search(line)]
+        if found
+    ]
     NOTES.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
     row = {"under": under, "what": what, "said": said[:1], "done": list(dict.fromkeys(done)), "seconds": seconds}
     (NOTES / f"{name}.json").write_text(json.dumps(row) + "\n")
+
+
+@contextmanager
+def watched(maas: Container) -> Iterator[list[str]]:
+    """Look at the status all the time; the list has each summary that told of something, the first one first."""
+    said: list[str] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.2):
+            found = maas.status()
+            if found["level"] in ("degraded", "unhealthy") and found["summary"] not in said:
+                said.append(found["summary"])
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield said
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def table() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,10 +47,12 @@ for its services itself."""
 )
 def test_suspended_service_is_found_and_restarted_and_the_others_stay(maas: Container, service: str) -> None:
     before = maas.processes()
+    told = maas.logs()
     with fault(maas, f"`{service}` is suspended", under="hangs"):
         maas.execute("kill", "-STOP", str(before[service]))
         until(lambda: f"service.restarted service={service} " in maas.logs(), "the remedy")
         healed(maas, service, before, also=FOLLOWERS.get(service, ()))
+    assert set(re.findall(r"service\.restarted service=(\S+)", maas.logs().removeprefix(told))) == {service}
     assert f"{service} was restarted because it does not answer: " in maas.execute("maas-init", "why", service)
 
 
@@ -133,18 +136,19 @@ DAY, READY = 86_400, "service.ready service=bind9"
 
 def test_clock_that_is_set_by_a_day_and_back_restarts_nothing_and_delays_nothing(new: Run, tmp_path: Path) -> None:
     """A container has the clock of its host: that of this one's programs is set, all of them."""
-    source, library, step = Path(__file__).with_name("clock_step.c"), tmp_path / "clock-step.so", tmp_path / "step"
+    source, library, step = Path(__file__).with_name("clock_step.c"), tmp_path / "clock-step.so", tmp_path / "clock"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, source], check=True)
     preload = tmp_path / "preload"
     preload.write_text("/usr/lib/clock-step.so\n")
-    step.write_text("0\n")
-    mounted = {library: "/usr/lib/clock-step.so", preload: "/etc/ld.so.preload", step: "/etc/clock-step"}
+    step.mkdir()
+    mounted = {library: "/usr/lib/clock-step.so", preload: "/etc/ld.so.preload", step: "/etc/clock"}
     maas = new(*(word for here, there in mounted.items() for word in ("--volume", f"{here}:{there}:ro"))).run()
     maas.until_healthy()
     for days, what in ((1, "the clock is set forward by a day"), (0, "the clock is set back by a day")):
         before, ready = maas.processes(), maas.logs().count(READY)
         with fault(maas, f"{what}, and `bind9` is killed twice", under="breaks"):
-            step.write_text(f"{days * DAY}\n")
+            (step / "new").write_text(f"{days * DAY}\n")
+            (step / "new").rename(step / "ahead")
             today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * DAY))
             assert maas.execute("date", "-u", "+%Y-%m-%d").strip() == today
             for death in (1, 2):
@@ -157,13 +161,12 @@ def test_clock_that_is_set_by_a_day_and_back_restarts_nothing_and_delays_nothing
 ORPHANS = 3000
 
 
-def test_a_fork_bomb_s_worth_of_orphans_leaves_no_zombie_and_is_told(maas: Container) -> None:
-    before, told = maas.processes(), maas.logs().count("orphans.buried")
+def test_a_fork_bomb_s_worth_of_orphans_leaves_no_zombie(maas: Container) -> None:
+    before = maas.processes()
     with fault(maas, f"{ORPHANS:,} processes lose their parent within seconds", under="breaks"):
         maas.execute("sh", "-c", f"i=0; while [ $i -lt {ORPHANS} ]; do (sleep 0.01 &); i=$((i+1)); done")
         until(lambda: "sleep 0.01" not in maas.execute("ps", "-eo", "args"), "the end of the orphans")
         until(lambda: not [stat for stat in maas.execute("ps", "-eo", "stat=").split() if stat[0] == "Z"], "no zombies")
-        until(lambda: maas.logs().count("orphans.buried") > told, "the line about them")
         maas.until_healthy()
     assert maas.processes() == before
 
@@ -178,10 +181,11 @@ def test_stuck_listener_is_replaced_and_the_services_stay(maas: Container) -> No
 
 def test_killed_supervisord_ends_the_container_and_the_database_ends_well(maas: Container) -> None:
     """The last one here: it ends the container."""
-    with fault(maas, "supervisord is killed; the engine starts the container again", under="dies"):
+    with fault(maas, "supervisord is killed; the container ends and is started again", under="dies"):
+        earlier = maas.logs()
         maas.execute("pkill", "-9", "-f", "supervisord.conf")
         assert maas.wait() == 137
-        assert "database system is shut down" in (before := maas.logs())
+        assert "database system is shut down" in (before := maas.logs()).removeprefix(earlier)
         docker("start", maas.name)
         maas.until_healthy()
     # An earlier fault killed the database itself.

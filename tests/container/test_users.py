@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from .api import Api
 from .conftest import Run
-from .docker import Container, docker, until
+from .docker import SETTINGS, Container, docker, until
 from .test_volumes import VOLUMES, works
 
 pytestmark = pytest.mark.container
@@ -77,6 +78,29 @@ def test_root_becomes_whom_it_is_told_and_hands_over_what_is_not_his(new: Run, t
     docker("restart", after.name)
     until(lambda: after.logs().count("container.examined") == 2, "the second start")
     assert after.logs().count("volume.given") == len(VOLUMES), "at the second there is nothing to give"
+
+
+def test_root_takes_secrets_along_that_only_root_may_read(new: Run, tmp_path: Path) -> None:
+    """So are the files of Compose's secrets that people make with care."""
+    file = tmp_path / "maas_admin_password"
+    file.write_text(f"{SETTINGS['MAAS_ADMIN_PASSWORD']}\n")
+    file.chmod(0o400)
+    given = {name: text for name, text in SETTINGS.items() if name != "MAAS_ADMIN_PASSWORD"}
+    mounted = ("--volume", f"{file}:/run/secrets/maas_admin_password:ro")
+    refused = new(*mounted, only=given).run()
+    assert refused.wait() == 78
+    assert "cannot be read from '/run/secrets/maas_admin_password': Permission denied" in refused.logs()
+    maas = new("--user", "0", *mounted, only=given).run()
+    maas.until_healthy()
+    Api(maas)  # its administrator has this password
+    assert "secret.taken" in maas.logs()
+    copy = maas.execute("stat", "-c", "%U %a", "/run/maas-init/credentials/MAAS_ADMIN_PASSWORD", user="0")
+    assert copy.split() == ["maas", "400"]
+    docker("kill", "--signal", "HUP", maas.name)
+    until(lambda: "reload.finished" in maas.logs(), "the reload")
+    docker("restart", maas.name)
+    maas.until_healthy()
+    maas.remove()
 
 
 def test_wish_that_only_root_could_grant_is_told(new: Run) -> None:
