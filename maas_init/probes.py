@@ -94,7 +94,7 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
         "rpc": rpc,
         "syslog": syslog,
         "tcp": tcp,
-        "temporal": in_thread(Temporal(where)),
+        "temporal": Temporal(where),
         "tftp": in_thread(tftp),
         "writable": in_thread(writable),
         "zone": zone,
@@ -348,32 +348,31 @@ async def omapi(question: Question) -> str:
 
 
 class Temporal:
-    """ADDRESS PORT: Temporal's front end says that it serves, to one who has the certificate of MAAS's cluster."""
+    """ADDRESS PORT: Temporal's front end says that it serves, to one who has the certificate of MAAS's cluster.
+
+    Where that certificate cannot be used it is not Temporal's fault, and a restart would end what still works with the
+    one that it has read: then its metrics must do.
+    """
 
     NAMES = ("cacerts.pem", "cluster.pem", "cluster.key")
+    METRICS = ("http://127.0.0.1:9000/metrics", "200")
 
     def __init__(self, where: Paths) -> None:
         self._directory = where.at("/var/lib/maas/certificates")
         self._peer: grpc.Peer | None = None
         self._since: list[int] = []
+        self._ask = in_thread(self._front_end)
 
-    def __call__(self, question: Question) -> str:
-        import ssl
-
-        from . import grpc
-
-        address, port = question.arguments
+    async def __call__(self, question: Question) -> str:
         try:
-            said = grpc.health((address, int(port)), TEMPORAL_FRONTEND, self._identified(), question.within)
-        except FileNotFoundError:
-            raise ProbeFailed(f"MAAS has not put its cluster's certificate in {self._directory} yet") from None
-        except ssl.SSLError as error:
-            raise ProbeFailed(str(error)) from None
-        if said != "SERVING":
-            raise ProbeFailed(f"its front end says {said}")
-        return "its front end is serving"
+            self._identify()
+        except OSError as error:  # those of TLS are among them
+            reason = f"MAAS's certificate in {self._directory} cannot be used: {error}"
+            await answer(Question(self.METRICS, question.within))
+            return f"its metrics answer; {reason}"
+        return await self._ask(question)
 
-    def _identified(self) -> grpc.Peer:
+    def _identify(self) -> None:
         import ssl
 
         from . import grpc
@@ -385,7 +384,21 @@ class Temporal:
             context.load_cert_chain(files[1], files[2])
             context.set_alpn_protocols(["h2"])
             self._peer, self._since = grpc.Peer(context, "maas"), since
-        return self._peer
+
+    def _front_end(self, question: Question) -> str:
+        import ssl
+
+        from . import grpc
+
+        assert self._peer
+        address, port = question.arguments
+        try:
+            said = grpc.health((address, int(port)), TEMPORAL_FRONTEND, self._peer, question.within)
+        except ssl.SSLError as error:
+            raise ProbeFailed(str(error)) from None
+        if said != "SERVING":
+            raise ProbeFailed(f"its front end says {said}")
+        return "its front end is serving"
 
 
 def tftp(question: Question) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import os
 import subprocess
 import threading
@@ -75,7 +76,7 @@ def front_end(where: Paths, *methods: Method) -> Iterator[int]:
 
 def ask(where: Paths, port: int, within: float = 5.0, probe: probes.Temporal | None = None) -> Result:
     question = probes.Question(("127.0.0.1", str(port)), within)
-    return asyncio.run(probes.run(probes.in_thread(probe or probes.Temporal(where)), "temporal", question))
+    return asyncio.run(probes.run(probe or probes.Temporal(where), "temporal", question))
 
 
 def test_front_end_that_serves_is_well_and_is_asked_about_by_the_name_its_clients_use(where: Paths) -> None:
@@ -142,10 +143,38 @@ def test_front_end_that_hangs_is_not_waited_for(where: Paths) -> None:
     assert "no answer within 0.5 s" in result.detail
 
 
-def test_without_the_cluster_s_certificate_it_says_so(tmp_path: Path) -> None:
-    result = ask(Paths(tmp_path), 1)
-    assert not result.ok
-    assert "MAAS has not put its cluster's certificate in" in result.detail
+class Metrics(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("wrong", ["missing", "of another key"])
+def test_without_a_certificate_that_can_be_used_its_metrics_must_do(
+    where: Paths, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = where.at("/var/lib/maas/certificates")
+    if wrong == "missing":
+        (directory / "cluster.pem").unlink()
+    else:
+        make_pair(directory, "other", "/CN=maas")
+        (directory / "other.crt").rename(directory / "cluster.pem")
+    with http.server.HTTPServer(("127.0.0.1", 0), Metrics) as metrics:
+        monkeypatch.setattr(
+            probes.Temporal, "METRICS", (f"http://127.0.0.1:{metrics.server_port}/metrics", "200"), raising=True
+        )
+        thread = threading.Thread(target=metrics.serve_forever)
+        thread.start()
+        answered = ask(where, 1)
+        metrics.shutdown()
+        thread.join()
+    assert answered.ok
+    assert answered.detail.startswith("its metrics answer; MAAS's certificate in")
+    assert not ask(where, 1).ok, "and they are gone now"
 
 
 def test_certificate_of_another_cluster_is_refused(where: Paths) -> None:

@@ -154,7 +154,6 @@ def planted(running: Container, at_first: Findings) -> Findings:
         found = examine(running)
         return found if "services-gave-up" in bad(found) else None
 
-    # Once more would be too late: MAAS asks for its services again, and whoever asks anew gets a fresh try.
     found: Findings = until(given_up, "the end of the listener's patience")
     return found
 
@@ -241,7 +240,7 @@ def test_container_with_good_options_has_no_fault_before_its_start(
             "raw-sockets",
             ("--security-opt", "no-new-privileges"),
             {},
-            "dhcpd, dhcpd6: it needs NET_RAW",
+            "dhcpd, dhcpd6, rackd, regiond: it needs NET_RAW",
         ),
         (
             "low-ports",

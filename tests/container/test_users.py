@@ -89,7 +89,7 @@ def test_root_takes_secrets_along_that_only_root_may_read(new: Run, tmp_path: Pa
     mounted = ("--volume", f"{file}:/run/secrets/maas_admin_password:ro")
     refused = new(*mounted, only=given).run()
     assert refused.wait() == 78
-    assert "cannot be read from '/run/secrets/maas_admin_password': Permission denied" in refused.logs()
+    assert 'cannot be read from "/run/secrets/maas_admin_password": Permission denied' in refused.logs()
     maas = new("--user", "0", *mounted, only=given).run()
     maas.until_healthy()
     Api(maas)  # its administrator has this password
