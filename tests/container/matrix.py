@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
+
+from maas_init.services import without
 
 from . import docker
 from .docker import POSTGRES_PASSWORD, Container, until
@@ -41,6 +43,8 @@ class Cell(NamedTuple):
 CELLS = [Cell(*values) for values in itertools.product(USERS, CAPS, PRIVILEGES, NETWORKS, ROOTS)]
 
 SETTLED = ("ready", "off", "blocked")
+ONE_SHOTS = ("bootstrap", "tls")
+"""They do something and end."""
 STAYED = 5
 """Seconds that everything must have run: what ends right after its start is seen by then."""
 
@@ -55,8 +59,10 @@ class Seen(NamedTuple):
     """With the reason, where that is not another one in this list."""
     lacking: tuple[str, ...]
     """What could not be started if MAAS asked for it."""
+    missing: tuple[str, ...]
+    """Each capability that some service misses, with their names."""
     crashes: tuple[str, ...]
-    """Ends that nobody wished; MAAS itself has some services restarted at their start."""
+    """Ends that nobody wished, with whatever status; MAAS itself has some services restarted at their start."""
     answer: str
 
     def wrong(self) -> list[str]:
@@ -178,6 +184,7 @@ def _settled(container: Container) -> Seen:
     status = container.status()
     services: Mapping[str, dict[str, object]] = status["services"]
     blocked = {name: str(each["because"]) for name, each in services.items() if each["level"] == "blocked"}
+    absent = {name: cast("list[str]", each["missing_capabilities"]) for name, each in services.items()}
     log = container.logs()
     lacking = re.findall(r"service\.lacking service=(\S+)", log)
     return Seen(
@@ -186,7 +193,8 @@ def _settled(container: Container) -> Seen:
         off=tuple(name for name, each in services.items() if each["level"] == "off"),
         blocked=tuple(f"{name}: {why}" for name, why in blocked.items()),
         lacking=tuple(sorted(name for name in lacking if name not in blocked)),
-        crashes=tuple(re.findall(r"exited: (\S+) \(.*; not expected\)", log)),
+        missing=tuple(sentence.partition("): ")[0] + ")" for sentence in without(absent)),
+        crashes=tuple(name for name in re.findall(r"exited: (\S+) \(", log) if name not in ONE_SHOTS),
         answer=answer,
     )
 
@@ -206,19 +214,25 @@ three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 
 Off everywhere: {off}, which MAAS asks for.
 
-`blocked` services are named with the reason in `maas-init status`; *DHCP* says whether dhcpd could start.
+What is blocked stands there with the reason and the remedy that `maas-init status` gives. *DHCP* says whether dhcpd
+could start as far as its capabilities go (MAAS did not ask for it). *Without* names who misses which capability:
+without NET_RAW, MAAS discovers nothing on its networks.
 User `0` becomes 568 where it has SETUID and SETGID; where all is dropped it stays root, without rights.
 
-| user | capabilities | privileges | network | root file system | container | ready | blocked | DHCP |
-|---|---|---|---|---|---|--:|---|---|
+| user | capabilities | privileges | network | root file system | container | ready | blocked | DHCP | without |
+|---|---|---|---|---|---|--:|---|---|---|
 """
 
 
 def row(cell: Cell, seen: Seen) -> str:
     """Return a cell's line in the table."""
-    blocked = ", ".join(sorted(each.partition(":")[0] for each in seen.blocked)) or "nothing"
+    who: dict[str, list[str]] = {}
+    for name, why in sorted(each.split(": ", 1) for each in seen.blocked):
+        who.setdefault(why, []).append(name)
+    blocked = "; ".join(f"{', '.join(names)}: {why}" for why, names in who.items()) or "nothing"
     dhcp = "no" if "dhcpd" in seen.lacking else "yes"
-    return f"| {' | '.join(cell)} | {seen.level} | {seen.ready} | {blocked} | {dhcp} |"
+    absent = ", ".join(each.removeprefix("without ") for each in seen.missing) or "nothing"
+    return f"| {' | '.join(cell)} | {seen.level} | {seen.ready} | {blocked} | {dhcp} | {absent} |"
 
 
 def page(found: Mapping[Cell, Seen]) -> str:
