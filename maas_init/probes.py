@@ -41,6 +41,10 @@ class ProbeFailed(Exception):
     """An answer came, and it was wrong."""
 
 
+class Suspended(ProbeFailed):
+    """Nobody was asked: the process does not run on, so it is as silent as it can be."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What a probe is given."""
@@ -109,18 +113,19 @@ async def run(probe: Probe, kind: str, question: Question) -> Result:
         seen = await probe(question)
     except Exception as error:  # whatever it is: it must not end the listener
         what = " ".join((kind, *question.arguments))
-        return Result(False, f"{what}: {_reason(error, question.within)}", time.monotonic() - started)
+        took = question.within if isinstance(error, Suspended) else time.monotonic() - started
+        return Result(False, f"{what}: {_reason(error, question.within)}", took)
     return Result(True, seen, time.monotonic() - started)
 
 
 def _require_awake(pid: int) -> None:
-    """Raise ProbeFailed when the main process is suspended: its workers may answer for it, but not for ever."""
+    """Raise Suspended when the main process is suspended: its workers may answer for it, but not for ever."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if pid else ""
     except OSError:
         return  # it ended: that is told otherwise
     if state == "T":
-        raise ProbeFailed(f"process {pid} is suspended")
+        raise Suspended(f"process {pid} is suspended")
 
 
 def _reason(error: Exception, within: float) -> str:

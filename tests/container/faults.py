@@ -18,6 +18,7 @@ NOTES = ROOT / "build/faults"
 PAGE = ROOT / "docs/explanation/when-something-breaks.md"
 BEGIN, END = "<!-- written by make faults: do not edit below -->\n", "<!-- written by make faults: end -->\n"
 
+STARTING = ("is up: it is starting", "is up: no answer yet", "is down: no answer yet")
 DONE = (
     (re.compile(r"health service\.reloaded service=(\S+)"), "{} reads its configuration anew"),
     (re.compile(r"health service\.restarted service=(\S+)"), "{} restarted"),
@@ -53,14 +54,15 @@ def fault(maas: Container, what: str, *, under: str = "") -> Iterator[None]:
 
 @contextmanager
 def watched(maas: Container) -> Iterator[list[str]]:
-    """Look at the status all the time; the list has each summary that told of something, the first one first."""
+    """Look at the status all the time; the list has each summary that told of something wrong, the first one first."""
     said: list[str] = []
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(0.2):
             found = maas.status()
-            if found["level"] in ("degraded", "unhealthy") and found["summary"] not in said:
+            wrong = found["level"] in ("degraded", "unhealthy") and not found["summary"].endswith(STARTING)
+            if wrong and found["summary"] not in said:
                 said.append(found["summary"])
 
     watcher = threading.Thread(target=look)
