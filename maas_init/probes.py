@@ -41,6 +41,10 @@ class ProbeFailed(Exception):
     """An answer came, and it was wrong."""
 
 
+class NoCertificate(Exception):
+    """We have nothing to show that we may ask."""
+
+
 class Suspended(ProbeFailed):
     """Nobody was asked: the process does not run on, so it is as silent as it can be."""
 
@@ -370,14 +374,12 @@ class Temporal:
 
     async def __call__(self, question: Question) -> str:
         try:
-            self._identify()
-        except OSError as error:  # those of TLS are among them
-            reason = f"MAAS's certificate in {self._directory} cannot be used: {error}"
+            return await self._ask(question)
+        except NoCertificate as error:
             await answer(Question(self.METRICS, question.within))
-            return f"its metrics answer; {reason}"
-        return await self._ask(question)
+            return f"its metrics answer; MAAS's certificate in {self._directory} cannot be used: {error}"
 
-    def _identify(self) -> None:
+    def _identified(self) -> grpc.Peer:
         import ssl
 
         from . import grpc
@@ -389,16 +391,20 @@ class Temporal:
             context.load_cert_chain(files[1], files[2])
             context.set_alpn_protocols(["h2"])
             self._peer, self._since = grpc.Peer(context, "maas"), since
+        return self._peer
 
     def _front_end(self, question: Question) -> str:
         import ssl
 
         from . import grpc
 
-        assert self._peer
         address, port = question.arguments
         try:
-            said = grpc.health((address, int(port)), TEMPORAL_FRONTEND, self._peer, question.within)
+            peer = self._identified()
+        except OSError as error:  # those of TLS are among them
+            raise NoCertificate(str(error)) from None
+        try:
+            said = grpc.health((address, int(port)), TEMPORAL_FRONTEND, peer, question.within)
         except ssl.SSLError as error:
             raise ProbeFailed(str(error)) from None
         if said != "SERVING":
