@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import secrets
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,14 @@ def until(condition: Callable[[], Any], what: str, within: float = PATIENCE) -> 
             return found
         assert time.monotonic() < deadline, f"{what} did not come true within {within:g} s"
         time.sleep(0.1)
+
+
+@contextmanager
+def ports_of_this_machine(*, all_of_them: bool = False) -> Iterator[None]:
+    """Have MAAS's own ports on some address of this machine, or on all: files of tests run side by side."""
+    with Path(tempfile.gettempdir(), "maas-init-test-ports").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if all_of_them else fcntl.LOCK_SH)
+        yield
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .docker import POSTGRES_PASSWORD, Container, docker, until
+from .docker import POSTGRES_PASSWORD, Container, docker, ports_of_this_machine, until
 
 pytestmark = pytest.mark.container
 
@@ -53,16 +53,17 @@ def maas(image: str) -> Iterator[Container]:
         "MAAS_ADMIN_EMAIL": "admin@example.com",
         "MAAS_BOOT_IMAGES_AUTO_IMPORT": "false",
     }
-    try:
-        compose(project, environ, "up", "--detach")
-        name = docker(
-            *("ps", "--all", "--format", "{{.Names}}"),
-            *("--filter", f"label=com.docker.compose.project={project}"),
-            *("--filter", "label=com.docker.compose.service=maas"),
-        ).strip()
-        yield Container(image, f"{project}_default", name=name)
-    finally:
-        compose(project, environ, "down", "--volumes")
+    with ports_of_this_machine():
+        try:
+            compose(project, environ, "up", "--detach")
+            name = docker(
+                *("ps", "--all", "--format", "{{.Names}}"),
+                *("--filter", f"label=com.docker.compose.project={project}"),
+                *("--filter", "label=com.docker.compose.service=maas"),
+            ).strip()
+            yield Container(image, f"{project}_default", name=name)
+        finally:
+            compose(project, environ, "down", "--volumes")
 
 
 def test_compose_file_for_work_on_maas_init_is_understood() -> None:

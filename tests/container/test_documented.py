@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .docker import Container, docker, until
+from .docker import Container, docker, ports_of_this_machine, until
 from .test_compose import postgres_image
 
 pytestmark = pytest.mark.container
@@ -156,8 +156,9 @@ def desk(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]
         "MAAS_BOOT_IMAGES_AUTO_IMPORT": "false",
     }
     (desk.directory / ".env").write_text(filled((ROOT / ".env.example").read_text(), values))
-    yield desk
-    desk.clear()
+    with ports_of_this_machine():
+        yield desk
+        desk.clear()
 
 
 @pytest.mark.parametrize("page", PAGES)
