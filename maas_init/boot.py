@@ -199,6 +199,8 @@ def _take_over(foreign: list[Path]) -> None:
 
     That is refused to all but root, and one such file is enough to keep DHCP, the clock or nginx unconfigured.
     """
+    if not foreign:
+        return
     mounted = files.mount_points()
     foreign = [path for path in foreign if str(path) not in mounted or path.stat().st_uid != os.geteuid()]
     left = [path for path in foreign if not _can_be_taken_over(path) or not files.take_over(path)]
@@ -264,16 +266,15 @@ def explained() -> Iterator[None]:
 def _not_writable(path: Path, error: OSError) -> NotWritable:
     nearest = next(each for each in (path, *path.parents) if each.exists())
     status, uid, gid = nearest.stat(), os.geteuid(), os.getegid()
+    if status.st_uid == uid:
+        rights = f"as root: chmod u+rwx {nearest}, or on the host, the directory mounted there"
+    else:
+        rights = f"as root: chown -R {uid}:{gid} {nearest}, or on the host, the directory mounted there; "
+        rights += "or start the container as its owner"
     hint = {
         errno.EROFS: f"mount a volume or a tmpfs at {path.parent}, or do not start the container read-only",
         errno.ENOSPC: "make room on the disk that holds it",
-    }.get(
-        error.errno or 0,
-        f"as root: chmod u+rwx {nearest}, or on the host, the directory mounted there"
-        if status.st_uid == uid
-        else f"as root: chown -R {uid}:{gid} {nearest}, or on the host, the directory mounted there; "
-        "or start the container as its owner",
-    )
+    }.get(error.errno or 0, rights)
     return NotWritable(
         f"cannot write to {path}: {error.strerror}; {nearest} belongs to {status.st_uid}:{status.st_gid} "
         f"with mode {status.st_mode & 0o7777:o} and this container runs as {uid}:{gid}",

@@ -55,5 +55,5 @@ def _become_maas(environ: Mapping[str, str], where: Paths) -> None:
 
         settings = Settings.from_environ(environ, where)
         log.use(settings.log_format, settings.secrets())
-        secrets = {file: where.credentials / name for name, file in given_files(environ, where).items()}
+        secrets = [(file, where.credentials / name) for name, file in given_files(environ, where).items()]
         privileges.leave_root(settings.uid, settings.gid, where.volumes, secrets)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import pwd
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,6 @@ USEFUL = confine.NUMBERS
 NEEDED_TO_LEAVE_ROOT = {"setgid": 6, "setuid": 7}
 
 SETPRIV = paths.PROGRAMS / "setpriv"
-
-NOTHING: Mapping[Path, Path] = {}
 
 
 @dataclass(frozen=True)
@@ -158,12 +156,12 @@ def is_root_as_maas(where: Paths) -> bool:
 
 
 def leave_root(
-    uid: int | None, gid: int | None, volumes: Iterable[Path] = (), secrets: Mapping[Path, Path] = NOTHING
+    uid: int | None, gid: int | None, volumes: Iterable[Path] = (), secrets: Iterable[tuple[Path, Path]] = ()
 ) -> None:
     """Become maas, or whoever was asked for, when started as root: replaces this process by itself, started again.
 
-    Before that, the volumes are made this user's own, and those of the files `secrets` that he could not read are
-    copied to where he can. Root that may not become anybody stays what it is: without capabilities
+    Before that, the volumes are made this user's own. Of `secrets`, each a file and the place of a copy, those that he
+    could not read are copied. Root that may not become anybody stays what it is: without capabilities
     it can do no more than any other user, but to what belongs to root.
     """
     privileges = Privileges.look()
@@ -176,7 +174,7 @@ def leave_root(
     before = launcher(privileges, uid=uid, gid=gid)
     if not before:  # in a container that stays root we are who we shall be
         return
-    for file, copy in secrets.items():
+    for file, copy in secrets:
         if not files.may_read(file, uid, gid):
             _take(file, copy, uid, gid)
     for volume in volumes:

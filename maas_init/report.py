@@ -79,15 +79,12 @@ def _plain(found: Any) -> str:
     rows = _rows(found)
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {level:<{widths[1]}}  {reason}".rstrip() for name, level, reason in rows]
-    return "\n".join([f"{found['level']}: {found['summary']}", *lines, *_missing(found), *_pxe(found), ""])
+    return "\n".join([f"{found['level']}: {found['summary']}", *lines, *_more(found), ""])
 
 
-def _missing(found: Any) -> list[str]:
-    return without({name: service["missing_capabilities"] for name, service in found["services"].items()})
-
-
-def _pxe(found: Any) -> list[str]:
-    lines = [f"Can machines boot over the network? {pxe.in_words(found['pxe'])}"]
+def _more(found: Any) -> list[str]:
+    """Return what is told besides the services: missing capabilities, and whether machines can boot."""
+    lines = [*without(found["services"]), f"Can machines boot over the network? {pxe.in_words(found['pxe'])}"]
     return [*lines, pxe.import_in_words(found["images"])] if found["images"] else lines
 
 
@@ -101,9 +98,7 @@ def _table(found: Any) -> Table:
     def coloured(level: str) -> Text:
         return Text(level, style=terminal.COLOURS.get(level, ""))
 
-    title = Text.assemble(
-        coloured(found["level"]), ": ", found["summary"], "\n", "\n".join([*_missing(found), *_pxe(found)]), "\n"
-    )
+    title = Text.assemble(coloured(found["level"]), ": ", found["summary"], "\n", "\n".join(_more(found)), "\n")
     table = Table("service", "level", "since", "restarts", "why", title=title, title_justify="left", title_style="")
     table.box = None
     table.columns[-1].overflow = "fold"

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .errors import ServiceFileError
 from .settings import Settings, service_environment
@@ -53,13 +54,17 @@ CAPABILITIES = {
 """Those of Linux that a service may be given, and what does not work without."""
 
 
-def without(missing: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return a sentence for each missing capability: who lacks it, and what does not work. `missing` is by service."""
-    names = sorted({capability for those in missing.values() for capability in those})
+def who_misses(services: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return each missing capability with the services that miss it; `services` are those of the status file."""
+    names = sorted({name for each in services.values() for name in each["missing_capabilities"]})
+    return {name: [who for who, each in services.items() if name in each["missing_capabilities"]] for name in names}
+
+
+def without(services: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each missing capability: who misses it, and what does not work."""
     return [
-        f"without {name.upper()} ({', '.join(who for who, those in missing.items() if name in those)}): "
-        f"{CAPABILITIES.get(name, 'what for is not known')}"
-        for name in names
+        f"without {name.upper()} ({', '.join(who)}): {CAPABILITIES.get(name, 'what for is not known')}"
+        for name, who in who_misses(services).items()
     ]
 
 

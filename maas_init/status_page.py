@@ -109,7 +109,7 @@ def _services(status: Mapping[str, Any]) -> str:
 
 
 def _missing(services: Mapping[str, Any]) -> str:
-    told = without({name: each["missing_capabilities"] for name, each in services.items()})
+    told = without(services)
     if not told:
         return "<p>none</p>\n"
     return "<ul>\n" + "".join(f"<li>{page.escape(each)}</li>\n" for each in told) + "</ul>\n"

@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+from test_probes import Answers, serving
 
 from maas_init import probes
 from maas_init.health import Result
@@ -143,16 +144,6 @@ def test_front_end_that_hangs_is_not_waited_for(where: Paths) -> None:
     assert "no answer within 0.5 s" in result.detail
 
 
-class Metrics(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.mark.parametrize("wrong", ["missing", "of another key"])
 def test_without_a_certificate_that_can_be_used_its_metrics_must_do(
     where: Paths, wrong: str, monkeypatch: pytest.MonkeyPatch
@@ -163,15 +154,10 @@ def test_without_a_certificate_that_can_be_used_its_metrics_must_do(
     else:
         make_pair(directory, "other", "/CN=maas")
         (directory / "other.crt").rename(directory / "cluster.pem")
-    with http.server.HTTPServer(("127.0.0.1", 0), Metrics) as metrics:
-        monkeypatch.setattr(
-            probes.Temporal, "METRICS", (f"http://127.0.0.1:{metrics.server_port}/metrics", "200"), raising=True
-        )
-        thread = threading.Thread(target=metrics.serve_forever)
-        thread.start()
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
+    monkeypatch.setattr(probes.Temporal, "METRICS", (f"http://127.0.0.1:{server.server_port}/200", "200"))
+    with serving(server):
         answered = ask(where, 1)
-        metrics.shutdown()
-        thread.join()
     assert answered.ok
     assert answered.detail.startswith("its metrics answer; MAAS's certificate in")
     assert not ask(where, 1).ok, "and they are gone now"

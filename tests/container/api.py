@@ -15,11 +15,9 @@ from .docker import ADMIN_PASSWORD, Container
 class Api:
     """MAAS's HTTP API, as its administrator (OAuth 1.0, PLAINTEXT)."""
 
-    def __init__(self, maas: Container) -> None:
+    def __init__(self, maas: Container, password: str = ADMIN_PASSWORD) -> None:
         self._base = f"http://{maas.port('5240/tcp')}/MAAS"
-        self._token = self._send(
-            "POST", "/accounts/authenticate/", {"username": "admin", "password": ADMIN_PASSWORD}, {}
-        )
+        self._token = self._send("POST", "/accounts/authenticate/", {"username": "admin", "password": password}, {})
 
     def __call__(self, method: str, path: str, **form: Any) -> Any:
         facts = {

@@ -38,14 +38,9 @@ def fault(maas: Container, what: str, *, under: str = "") -> Iterator[None]:
     with watched(maas) as said:
         yield
     seconds = time.monotonic() - began
-    lines = maas.logs().splitlines()[before:]
-    done = [
-        words.format(*found.groups())
-        for line in lines
-        for kind, words in DONE
-        for found in [kind.search(line)]
-        if found
-    ]
+    done = []
+    for line in maas.logs().splitlines()[before:]:
+        done += [words.format(*found.groups()) for pattern, words in DONE for found in [pattern.search(line)] if found]
     NOTES.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
     row = {"under": under, "what": what, "said": said[:1], "done": list(dict.fromkeys(done)), "seconds": seconds}

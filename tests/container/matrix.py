@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from maas_init.services import without
+from maas_init.services import who_misses
 
 from . import docker
 from .docker import POSTGRES_PASSWORD, Container, until
@@ -184,7 +184,6 @@ def _settled(container: Container) -> Seen:
     status = container.status()
     services: Mapping[str, dict[str, object]] = status["services"]
     blocked = {name: str(each["because"]) for name, each in services.items() if each["level"] == "blocked"}
-    absent = {name: cast("list[str]", each["missing_capabilities"]) for name, each in services.items()}
     log = container.logs()
     lacking = re.findall(r"service\.lacking service=(\S+)", log)
     return Seen(
@@ -193,7 +192,7 @@ def _settled(container: Container) -> Seen:
         off=tuple(name for name, each in services.items() if each["level"] == "off"),
         blocked=tuple(f"{name}: {why}" for name, why in blocked.items()),
         lacking=tuple(sorted(name for name in lacking if name not in blocked)),
-        missing=tuple(sentence.partition("): ")[0] + ")" for sentence in without(absent)),
+        missing=tuple(f"{name.upper()} ({', '.join(who)})" for name, who in who_misses(services).items()),
         crashes=tuple(name for name in re.findall(r"exited: (\S+) \(", log) if name not in ONE_SHOTS),
         answer=answer,
     )
@@ -231,8 +230,8 @@ def row(cell: Cell, seen: Seen) -> str:
         who.setdefault(why, []).append(name)
     blocked = "; ".join(f"{', '.join(names)}: {why}" for why, names in who.items()) or "nothing"
     dhcp = "no" if "dhcpd" in seen.lacking else "yes"
-    absent = ", ".join(each.removeprefix("without ") for each in seen.missing) or "nothing"
-    return f"| {' | '.join(cell)} | {seen.level} | {seen.ready} | {blocked} | {dhcp} | {absent} |"
+    missing = ", ".join(seen.missing) or "nothing"
+    return f"| {' | '.join(cell)} | {seen.level} | {seen.ready} | {blocked} | {dhcp} | {missing} |"
 
 
 def page(found: Mapping[Cell, Seen]) -> str:

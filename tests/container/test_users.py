@@ -9,7 +9,7 @@ import pytest
 
 from .api import Api
 from .conftest import Run
-from .docker import SETTINGS, Container, docker, until
+from .docker import POSTGRES_PASSWORD, SETTINGS, Container, docker, until
 from .test_volumes import VOLUMES, works
 
 pytestmark = pytest.mark.container
@@ -83,16 +83,17 @@ def test_root_becomes_whom_it_is_told_and_hands_over_what_is_not_his(new: Run, t
 def test_root_takes_secrets_along_that_only_root_may_read(new: Run, tmp_path: Path) -> None:
     """So are the files of Compose's secrets that people make with care."""
     file = tmp_path / "maas_admin_password"
-    file.write_text(f"{SETTINGS['MAAS_ADMIN_PASSWORD']}\n")
+    file.write_text(f"{POSTGRES_PASSWORD}\n")
     file.chmod(0o400)
-    given = {name: text for name, text in SETTINGS.items() if name != "MAAS_ADMIN_PASSWORD"}
+    given = SETTINGS | {"POSTGRES_PASSWORD_FILE": "/run/secrets/maas_admin_password"}  # one file for two of them
+    del given["MAAS_ADMIN_PASSWORD"], given["POSTGRES_PASSWORD"]
     mounted = ("--volume", f"{file}:/run/secrets/maas_admin_password:ro")
     refused = new(*mounted, only=given).run()
     assert refused.wait() == 78
     assert 'cannot be read from "/run/secrets/maas_admin_password": Permission denied' in refused.logs()
     maas = new("--user", "0", *mounted, only=given).run()
     maas.until_healthy()
-    Api(maas)  # its administrator has this password
+    Api(maas, POSTGRES_PASSWORD)  # its administrator has this one, too
     assert "secret.taken" in maas.logs()
     copy = maas.execute("stat", "-c", "%U %a", "/run/maas-init/credentials/MAAS_ADMIN_PASSWORD", user="0")
     assert copy.split() == ["maas", "400"]
