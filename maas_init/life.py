@@ -35,6 +35,7 @@ def live(environ: Mapping[str, str], where: Paths, service_files: tuple[Path, ..
     with boot.explained():
         configure.everything(settings, where, environ, catalogue)
     hooks.run(where, hooks.CONFIGURED)
+    watch.adopt_orphans()
     watch.block_signals()
     supervisord.begin(handover.more_environment(where, environ, catalogue))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -17,20 +18,15 @@ GRACE_UNEXPECTED = 7.0
 
 
 def bury_the_rest(*, expected: bool) -> None:
-    """End every process that outlived supervisord: politely, then by force. Only process 1 may do that.
+    """End every process that outlived supervisord: politely, then by force.
 
     `expected` says whether everything had been asked to stop.
     """
-    if os.getpid() != 1:
-        return
     grace = GRACE_SECONDS if expected else GRACE_UNEXPECTED
     # INT after TERM: PostgreSQL would wait for its clients, which nobody ends any more.
     for numbers in ((signal.SIGTERM, signal.SIGINT), (signal.SIGKILL,)):
-        try:
-            for number in numbers:
-                os.kill(-1, number)
-        except ProcessLookupError:
-            return
+        for number in numbers:
+            _tell_the_rest(number)
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline:
             for _ in watch.reap():
@@ -38,6 +34,19 @@ def bury_the_rest(*, expected: bool) -> None:
             if not _children():
                 return
             signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+
+
+def _tell_the_rest(number: signal.Signals) -> None:
+    if os.getpid() == 1:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, number)
+        return
+    import psutil
+
+    # Others than ours may be here as well. What lost its parent is a child of ours (watch.adopt_orphans).
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def _children() -> bool:

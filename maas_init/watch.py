@@ -45,6 +45,17 @@ ORPHANS_AFTER, ORPHANS_EVERY = 5.0, 600.0
 """Seconds after the first orphan when their number is told, and between two such lines at least."""
 
 
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Be the parent of what loses its own, also where another program is process 1 (`docker run --init`)."""
+    if os.getpid() != 1:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def block_signals() -> None:
     """From here on signals wait for `watch`."""
     signals.hear_no_more()

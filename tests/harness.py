@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -184,10 +184,13 @@ class Container:
 
     # Its life.
 
-    def start(self, environ: Mapping[str, str] | None = None, *argv: str) -> Container:
-        """Run `maas-init run`, or `maas-init` with `argv`, with REQUIRED and `environ`."""
+    def start(self, environ: Mapping[str, str] | None = None, *argv: str, under: Sequence[str] = ()) -> Container:
+        """Run `maas-init run`, or `maas-init` with `argv`, with REQUIRED and `environ`.
+
+        `under` is the command of another process 1 that runs it.
+        """
         self._process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", MAAS_INIT, *(argv or ("run",))],
+            ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *under, MAAS_INIT, *(argv or ("run",))],
             env={"PATH": os.environ["PATH"], "MAAS_INIT_ROOT": str(self.root), "MAAS_INIT_SERVICES": str(self.services)}
             | REQUIRED
             | dict(environ or {}),

@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -790,13 +790,15 @@ def test_container_ends_with_78_when_a_volume_cannot_be_written(container: Conta
     assert "Traceback" not in container.output
 
 
-def test_container_ends_when_supervisord_is_killed(container: Container) -> None:
+@pytest.mark.parametrize("under", [(), ("sh", "-c", '"$@"; exit $?', "sh")], ids=["as process 1", "under another"])
+def test_container_ends_when_supervisord_is_killed(container: Container, under: Sequence[str]) -> None:
     container.service("left", critical="yes")
-    container.start()
+    container.start(under=under)
     until(lambda: container.all_("healthy"))
     left = container.pid("left")
     container.signal(signal.SIGKILL, "supervisord")
     assert container.wait() == 128 + signal.SIGKILL
+    assert "SIGTERM left" in container.journal(), "nobody takes what is left from it before it is asked"
     assert not Path(f"/proc/{left}").exists()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,18 @@ def new(image: str, network: str) -> Iterator[Run]:
     yield make
     for container in made:
         container.remove()
+
+
+@pytest.fixture
+def preloaded(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
+    """Compile a library of this directory; give docker's options for loading it into each program of a container."""
+
+    def make(source: str) -> tuple[str, ...]:
+        library, preload = tmp_path / "preloaded.so", tmp_path / "ld.so.preload"
+        flags = ("-shared", "-fPIC", "-O2", "-Wall", "-Werror")
+        subprocess.run(["gcc", *flags, "-o", library, Path(__file__).with_name(source)], check=True)
+        preload.write_text(f"/usr/lib/{library.name}\n")
+        mounted = {library: f"/usr/lib/{library.name}", preload: "/etc/ld.so.preload"}
+        return tuple(word for here, there in mounted.items() for word in ("--volume", f"{here}:{there}:ro"))
+
+    return make

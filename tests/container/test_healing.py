@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -135,15 +134,12 @@ def test_killed_service_is_back_and_the_others_stay(maas: Container, service: st
 DAY, READY = 86_400, "service.ready service=bind9"
 
 
-def test_clock_that_is_set_by_a_day_and_back_restarts_nothing_and_delays_nothing(new: Run, tmp_path: Path) -> None:
+def test_clock_that_is_set_by_a_day_and_back_restarts_nothing_and_delays_nothing(
+    new: Run, preloaded: Callable[[str], tuple[str, ...]], tmp_path: Path
+) -> None:
     """A container has the clock of its host: that of this one's programs is set, all of them."""
-    source, library, step = Path(__file__).with_name("clock_step.c"), tmp_path / "clock-step.so", tmp_path / "clock"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, source], check=True)
-    preload = tmp_path / "preload"
-    preload.write_text("/usr/lib/clock-step.so\n")
-    step.mkdir()
-    mounted = {library: "/usr/lib/clock-step.so", preload: "/etc/ld.so.preload", step: "/etc/clock"}
-    maas = new(*(word for here, there in mounted.items() for word in ("--volume", f"{here}:{there}:ro"))).run()
+    (step := tmp_path / "clock").mkdir()
+    maas = new(*preloaded("clock_step.c"), "--volume", f"{step}:/etc/clock:ro").run()
     maas.until_healthy()
     for days, what in ((1, "the clock is set forward by a day"), (0, "the clock is set back by a day")):
         before, ready = maas.processes(), maas.logs().count(READY)
@@ -180,12 +176,23 @@ def test_stuck_listener_is_replaced_and_the_services_stay(maas: Container) -> No
     assert "listener.stuck" in maas.logs()
 
 
-def test_killed_supervisord_ends_the_container_and_the_database_ends_well(maas: Container) -> None:
-    """The last one here: it ends the container."""
-    with fault(maas, "supervisord is killed; the container ends and is started again", under="dies"):
-        maas.execute("pkill", "-9", "-f", "supervisord.conf")
-        assert maas.wait() == 137
-        before = maas.logs()  # supervisord kept the logs: the database's last words are not among them
-        docker("start", maas.name)
-        maas.until_healthy()
+def kill_supervisord(maas: Container) -> None:
+    """Kill it, start the container again, and see that the database had its clean stop."""
+    maas.execute("pkill", "-9", "-f", "supervisord.conf")
+    assert maas.wait() == 137
+    before = maas.logs()  # supervisord kept the logs: the database's last words are not among them
+    docker("start", maas.name)
+    maas.until_healthy()
     assert "database system was shut down at " in maas.logs().removeprefix(before)
+
+
+def test_killed_supervisord_ends_the_container_and_the_database_ends_well(maas: Container) -> None:
+    """The last one of `maas`: it ends the container."""
+    with fault(maas, "supervisord is killed; the container ends and is started again", under="dies"):
+        kill_supervisord(maas)
+
+
+def test_database_ends_well_also_where_docker_s_own_init_is_process_1(new: Run) -> None:
+    maas = new("--init").run()
+    maas.until_healthy()
+    kill_supervisord(maas)
