@@ -15,15 +15,9 @@ ARG BASE_IMAGE=ubuntu:22.04
 FROM ${BASE_IMAGE} AS distribution
 
 ARG DEBIAN_FRONTEND=noninteractive
-ARG MAAS_UID=568
-ARG MAAS_GID=568
 
-# The user comes first, so that every package finds it and none makes its own.
 # Nothing may start during the build, no database cluster may be made, and documentation stays out.
 RUN set -eu; \
-    groupadd --gid "$MAAS_GID" maas; \
-    useradd --system --uid "$MAAS_UID" --gid maas --home-dir /var/lib/maas --no-create-home \
-        --shell /bin/bash --comment MAAS maas; \
     printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; \
     chmod 0755 /usr/sbin/policy-rc.d; \
     mkdir -p /etc/postgresql-common/createcluster.d; \
@@ -70,7 +64,7 @@ ARG MAAS_PPA=https://ppa.launchpadcontent.net/maas/${MAAS_VERSION}/ubuntu
 ARG MAAS_PPA_KEY=3AB6DCF1F234E78DAA9C104204E7FDC5684D4A1C
 
 # build-host/ may hold a certificate bundle (ca.crt) for networks that need their own. It stays in this stage.
-COPY packages/README.md build-host* /build/
+COPY packages/README.md packages/trust-key build-host* /build/
 RUN set -eu; \
     mkdir -p /out/sources.list.d /out/keyrings; \
     [ "$MAAS_PACKAGES" = ppa ] || exit 0; \
@@ -85,12 +79,7 @@ RUN set -eu; \
     if [ -f /build/ca.crt ]; then export CURL_CA_BUNDLE=/build/ca.crt; fi; \
     curl --fail --silent --show-error --location --retry 3 --max-time 60 --output /tmp/key.asc \
         "https://keyserver.ubuntu.com/pks/lookup?op=get&options=mr&search=0x$MAAS_PPA_KEY"; \
-    found=$(gpg --batch --show-keys --with-colons /tmp/key.asc | awk -F: '$1 == "pub" {n = 1} n && $1 == "fpr" {print $10; n = 0}'); \
-    if [ "$found" != "$MAAS_PPA_KEY" ]; then \
-        echo "cannot trust the key of $MAAS_PPA: found ${found:-none}, wanted $MAAS_PPA_KEY" >&2; \
-        exit 1; \
-    fi; \
-    gpg --batch --dearmor --output /out/keyrings/maas.gpg /tmp/key.asc; \
+    /build/trust-key /tmp/key.asc "$MAAS_PPA_KEY" /out/keyrings/maas.gpg; \
     echo "deb [signed-by=/etc/apt/keyrings/maas.gpg] $MAAS_PPA jammy main" > /out/sources.list.d/maas.list
 
 
@@ -101,11 +90,14 @@ FROM distribution AS maas
 ARG DEBIAN_FRONTEND=noninteractive
 ARG MAAS_VERSION=3.5
 ARG MAAS_PACKAGES=ppa
+ARG MAAS_UID=568
+ARG MAAS_GID=568
 
 COPY --from=source /out/ /etc/apt/
 COPY packages/ /tmp/packages/
 COPY supervisord.conf.d/units.sha256 /tmp/
 
+# The user comes first, so that MAAS's packages find it and make none of their own.
 # Never the metapackage `maas`: it brings a database of its own. Local packages are installed without the network
 # when all they depend on is there already.
 # The units and sudoers files they bring must be those that supervisord.conf.d/ was written for.
@@ -115,6 +107,9 @@ COPY supervisord.conf.d/units.sha256 /tmp/
 # The volumes belong to maas and to group 0, which has the owner's rights: a new volume begins as a copy, and uids
 # that the image does not know come with that group (docs/how-to/any-user.md).
 RUN set -eu; \
+    groupadd --gid "$MAAS_GID" maas; \
+    useradd --system --uid "$MAAS_UID" --gid maas --home-dir /var/lib/maas --no-create-home \
+        --shell /bin/bash --comment MAAS maas; \
     case "$MAAS_PACKAGES" in \
     ppa) \
         apt-get update; \

@@ -142,6 +142,14 @@ def _look_at_volumes(where: Paths) -> None:
         )
     for volume, reason in wrong.items():
         raise _not_writable(volume, reason)
+    for volume in where.volumes:
+        if not files.modes_can_be_changed(volume):
+            log.warning(
+                "volume.modes_refused",
+                volume=volume,
+                reason="nobody may change the modes of files there, and MAAS changes that of each file it writes",
+                remedy="on TrueNAS: in the dataset's advanced options, ACL Mode: Passthrough",
+            )
 
 
 def _belongs_to_another(volume: Path, reason: OSError) -> bool:

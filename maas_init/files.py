@@ -77,6 +77,19 @@ def try_to_write(directory: Path) -> None:
     probe.unlink()
 
 
+def modes_can_be_changed(directory: Path) -> bool:
+    """Whether changing modes is permitted in `directory`, if only without effect. Raises OSError as writing does."""
+    probe = directory / f".maas-init.{os.getpid()}"
+    probe.touch()
+    try:
+        probe.chmod(0o600)
+    except OSError:
+        return False
+    finally:
+        probe.unlink()
+    return True
+
+
 def as_json(value: Any) -> str:
     """Return `value` as JSON that people can read, too."""
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"

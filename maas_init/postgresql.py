@@ -26,6 +26,9 @@ IDENT_MAP = "maas-init"
 MAX_CONNECTIONS = 200
 """One region needs about 100: up to 10 for each regiond process, the pools of apiserver, temporal-worker, Temporal."""
 
+REFUSED = 0o027
+"""Modes with which the server does not open its data: what others may do at all, and a group may write."""
+
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 HEADER = "# Written by maas-init at every start; changes are lost.\n"
@@ -54,7 +57,7 @@ def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) 
     environ = ENVIRONMENT | privileges.names(paths)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
-    paths.postgresql.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(paths.postgresql)
     paths.postgresql_socket.mkdir(parents=True, exist_ok=True)
     _lock(paths.postgresql / "lock", lock_within)
     installed = programs(paths)
@@ -62,6 +65,7 @@ def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) 
     data = paths.postgresql / str(major)
     if not data.is_dir():
         _create(installed[major], data, environ)
+    _make_private(data)
     if not (paths.postgresql / "local.conf").exists():
         files.write(paths.postgresql / "local.conf", LOCAL, mode=0o600)
     files.write(data / "postgresql.conf", configuration(settings, paths), mode=0o600)
@@ -71,6 +75,24 @@ def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) 
     log.info("postgresql.started", version=major, data=data)
     server = os.fspath(installed[major] / "postgres")
     os.execve(server, [server, "-D", os.fspath(data)], environ)
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory that is for this user alone, whatever list of access it inherited: the server refuses any other.
+
+    Raises MaasInitError where modes cannot be changed.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not directory.stat().st_mode & REFUSED:
+        return
+    files.try_chmod(directory, 0o700)
+    mode = directory.stat().st_mode & 0o7777
+    if mode & REFUSED:
+        raise MaasInitError(
+            f"cannot run PostgreSQL in {directory}: others may use it (mode {mode:o}), and that cannot be changed",
+            hint="on TrueNAS: in the dataset's advanced options, ACL Mode: Passthrough "
+            "(zfs set aclmode=passthrough DATASET); or set POSTGRES_HOST to a PostgreSQL server",
+        )
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -127,6 +149,7 @@ def _create(bin_directory: Path, data: Path, environ: dict[str, str]) -> None:
     began = time.monotonic()
     temporary = data.with_name(f".{data.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
+    _make_private(temporary)  # initdb sets the mode of a directory that is there, and trusts what it makes
     commands.run(
         os.fspath(bin_directory / "initdb"),
         f"--pgdata={temporary}",

@@ -66,6 +66,17 @@ def volumes_writable(patient: Patient) -> str | Finding:
     return f"all {len(patient.where.volumes)} can"
 
 
+def volumes_modes(patient: Patient) -> str | Finding:
+    """May the modes of files in the volumes be changed?"""
+    try:
+        refused = [str(volume) for volume in patient.where.volumes if not files.modes_can_be_changed(volume)]
+    except OSError as error:
+        raise NotNow(f"{error.filename}: {error.strerror}") from error
+    if refused:
+        return failure(f"not in {', '.join(refused)}")
+    return f"in all {len(patient.where.volumes)}"
+
+
 def volumes_owner(patient: Patient) -> str | Finding:
     """Does everything in the volumes belong to the container's user?"""
     try:
@@ -140,6 +151,11 @@ CHECKS: Iterable[Check] = (
         volumes_writable,
         "The container ends at once with code 78.",
         "On the host: chown -R 568:568 the directory that is mounted there; mount it writable.",
+    ),
+    Check(
+        volumes_modes,
+        "MAAS changes the mode of each file that it writes, and fails where that is refused.",
+        "On TrueNAS: in the dataset's advanced options, ACL Mode: Passthrough (zfs set aclmode=passthrough DATASET).",
     ),
     Check(
         volumes_owner,

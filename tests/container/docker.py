@@ -183,3 +183,31 @@ def host_pids(container: Container) -> list[int]:
         except OSError:
             continue  # it ended meanwhile
     return found
+
+
+STAND_IN = "maas-init-test-postgres"
+
+
+def postgres_image(image: str) -> str:
+    """Return the official image if it can be had, else one built from the image under test."""
+    official = "postgres:15-alpine"
+    if docker("pull", "--quiet", official, check=False).strip().endswith(official):
+        return official
+    context = Path(__file__).parent / "postgres"
+    docker("build", "--build-arg", f"BASE_IMAGE={image}", "--tag", STAND_IN, str(context))
+    return STAND_IN
+
+
+@contextmanager
+def postgres_beside(
+    image: str, network: str, *options: str, name: str = "", password: str = POSTGRES_PASSWORD
+) -> Iterator[str]:
+    """Run a PostgreSQL server for MAAS in a container of its own; yield its host name."""
+    name = name or f"db-{secrets.token_hex(4)}"
+    environ = {"POSTGRES_DB": "maasdb", "POSTGRES_USER": "maas", "POSTGRES_PASSWORD": password}
+    given = (word for each, value in environ.items() for word in ("--env", f"{each}={value}"))
+    docker("run", "--detach", "--name", name, "--network", network, *given, *options, postgres_image(image))
+    try:
+        yield name
+    finally:
+        docker("rm", "--force", "--volumes", name, check=False)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from maas_init.services import who_misses
 
 from . import docker
+from .api import Api
 from .docker import POSTGRES_PASSWORD, Container, until
 
 PAGE = Path(__file__).parents[2] / "docs/reference/ways-to-start.md"
@@ -64,13 +65,18 @@ class Seen(NamedTuple):
     crashes: tuple[str, ...]
     """Ends that nobody wished, with whatever status; MAAS itself has some services restarted at their start."""
     answer: str
+    dhcpd: str | None
+    """Its level, and why, when MAAS asked for it; None where nobody asked."""
 
     def wrong(self) -> list[str]:
         """Return what must be in no way to start it."""
         found = [f"{name} ended by itself" for name in self.crashes]
         if self.answer != "200":
             found.append(f"the region answered with HTTP status {self.answer}")
-        found += [f"no remedy is told: {told}" for told in self.blocked if not re.search("cap_add|no-new-priv", told)]
+        told = [*self.blocked, *([f"dhcpd: {self.dhcpd}"] if self.dhcpd and self.dhcpd != "ready" else [])]
+        if self.dhcpd and ("dhcpd" in self.lacking) != (self.dhcpd != "ready"):
+            found.append(f"dhcpd is {self.dhcpd}, and of what it needs {self.missing} is missing")
+        found += [f"no remedy is told: {each}" for each in told if not re.search("cap_add|no-new-priv", each)]
         return found
 
 
@@ -92,8 +98,10 @@ def covering(cells: Sequence[Cell]) -> list[Cell]:
 class Ground:
     """What all cells share: PostgreSQL on a Unix socket, and a network namespace with a host's rules."""
 
-    def __init__(self, image: str, network: str, postgres_image: str) -> None:
+    def __init__(self, image: str, network: str, postgres_image: str, directory: Path) -> None:
         self.image, self.network = image, network
+        self._often = directory / "monitor-seconds"
+        self._often.write_text("2\n")
         self._name = f"maas-init-test-{secrets.token_hex(4)}"
         docker.docker("volume", "create", self._name)
         docker.docker(
@@ -115,17 +123,17 @@ class Ground:
         docker.docker("volume", "rm", self._name, check=False)
 
     @contextmanager
-    def host(self) -> Iterator[str]:
+    def host(self) -> Iterator[Container]:
         """A network namespace with the rules of a host for ports below 1024, of which there may be several at once."""
-        name = f"maas-init-test-{secrets.token_hex(4)}"
+        holder = Container(self.image, self.network)
         docker.docker(
-            *("run", "--detach", "--name", name, "--hostname", "maas", "--network", self.network),
+            *("run", "--detach", "--name", holder.name, "--hostname", "maas", "--network", self.network),
             *("--sysctl", "net.ipv4.ip_unprivileged_port_start=1024", "--entrypoint", "sleep", self.image, "infinity"),
         )
         try:
-            yield f"container:{name}"
+            yield holder
         finally:
-            docker.docker("rm", "--force", "--volumes", name, check=False)
+            holder.remove()
 
     def container(self, cell: Cell, network: str) -> Container:
         """Return a container that is to be started that way."""
@@ -133,6 +141,8 @@ class Ground:
         self.sql(f"CREATE DATABASE {database}")
         settings = docker.SETTINGS | {"POSTGRES_HOST": "/run/database", "POSTGRES_DB": database}
         options = (
+            # MAAS asks for DHCP within this many seconds, not 30.
+            *("--volume", f"{self._often}:/etc/maas-simulator/monitor-seconds:ro"),
             *("--user", cell.user, "--volume", f"{self._name}:/run/database"),
             *(*CAPS[cell.caps], *PRIVILEGES[cell.privileges], *ROOTS[cell.root]),
         )
@@ -141,15 +151,18 @@ class Ground:
     def look(self, cell: Cell) -> Seen:
         """Start it that way and tell what is seen."""
         if cell.network == "bridge":
-            return self.seen(self.container(cell, self.network))
-        with self.host() as network:
-            return self.seen(self.container(cell, network))
+            return self.seen(container := self.container(cell, self.network), container)
+        with self.host() as host:
+            return self.seen(self.container(cell, f"container:{host.name}"), host)
 
-    def seen(self, container: Container) -> Seen:
-        """Start it, wait until everything has found its place, and tell which."""
+    def seen(self, container: Container, network: Container | None = None) -> Seen:
+        """Start it, wait until everything has found its place, and tell which.
+
+        Then have MAAS ask for DHCP, if the network is one of ours: that of `network`.
+        """
         try:
             container.start_plainly()
-            return _settled(container)
+            return _settled(container, network)
         finally:
             container.remove()
 
@@ -166,7 +179,18 @@ def _youngest(container: Container) -> int:
     return min((int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in uptimes), default=0)
 
 
-def _settled(container: Container) -> Seen:
+def _dhcpd(container: Container, address: str) -> str:
+    """Have MAAS ask for DHCP; return what became of that."""
+    Api(container, at=f"{address}:5240").set_dhcp(address, on=True)
+
+    def told() -> str | None:
+        dhcpd = container.status()["services"]["dhcpd"]
+        return {"ready": "ready", "blocked": dhcpd["because"]}.get(dhcpd["level"])
+
+    return str(until(told, "dhcpd"))
+
+
+def _settled(container: Container, network: Container | None) -> Seen:
     def settled() -> bool:
         assert container.inspect(".State.Running"), f"it ended: {container.logs()[-4000:]}"
         levels = {name: each["level"] for name, each in container.status()["services"].items()}
@@ -184,6 +208,7 @@ def _settled(container: Container) -> Seen:
     status = container.status()
     services: Mapping[str, dict[str, object]] = status["services"]
     blocked = {name: str(each["because"]) for name, each in services.items() if each["level"] == "blocked"}
+    dhcpd = _dhcpd(container, network.address()) if network else None
     log = container.logs()
     lacking = re.findall(r"service\.lacking service=(\S+)", log)
     return Seen(
@@ -195,6 +220,7 @@ def _settled(container: Container) -> Seen:
         missing=tuple(f"{name.upper()} ({', '.join(who)})" for name, who in who_misses(services).items()),
         crashes=tuple(name for name in re.findall(r"exited: (\S+) \(", log) if name not in ONE_SHOTS),
         answer=answer,
+        dhcpd=dhcpd,
     )
 
 
@@ -211,10 +237,10 @@ choices, and sees there that no service ends by itself. `host` is a network of i
 1024 only for those with NET_BIND_SERVICE; a test tries some of these ways on the real network of its machine, too. The
 three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 
-Off everywhere: {off}, which MAAS asks for.
+Off everywhere at first: {off}, which MAAS asks for.
 
 What is blocked stands there with the reason and the remedy that `maas-init status` gives. *DHCP* says whether dhcpd
-could start as far as its capabilities go (MAAS did not ask for it). *Without* names who misses which capability:
+runs when MAAS asks for it (it did, after the rest was looked at). *Without* names who misses which capability:
 without NET_RAW, MAAS discovers nothing on its networks.
 User `0` becomes 568 where it has SETUID and SETGID; where all is dropped it stays root, without rights.
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from .docker import POSTGRES_PASSWORD, Container, docker, ports_of_this_machine, until
+from .docker import POSTGRES_PASSWORD, Container, docker, ports_of_this_machine, postgres_image, until
 
 pytestmark = pytest.mark.container
 
 ROOT = Path(__file__).parents[2]
-STAND_IN = "maas-init-test-postgres"
 
 
 def compose(project: str, environ: dict[str, str], *argv: str) -> None:
@@ -27,16 +26,6 @@ def compose(project: str, environ: dict[str, str], *argv: str) -> None:
         command, check=False, env=os.environ | environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert done.returncode == 0, done.stdout
-
-
-def postgres_image(image: str) -> str:
-    """Return the official image if it can be had, else one built from the image under test."""
-    official = "postgres:15-alpine"
-    if docker("pull", "--quiet", official, check=False).strip().endswith(official):
-        return official
-    context = Path(__file__).parent / "postgres"
-    docker("build", "--build-arg", f"BASE_IMAGE={image}", "--tag", STAND_IN, str(context))
-    return STAND_IN
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Run
-from .docker import POSTGRES_PASSWORD, Container, docker, until
-from .test_compose import postgres_image
+from .docker import POSTGRES_PASSWORD, Container, docker, postgres_beside, until
 from .test_secrets import places, planted_in_files
 
 pytestmark = pytest.mark.container
@@ -58,12 +57,9 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def database(image: str, network: str, tls: Path) -> Iterator[str]:
-    environ = {"POSTGRES_DB": "maasdb", "POSTGRES_USER": "maas", "POSTGRES_PASSWORD": POSTGRES_PASSWORD}
-    options = [word for name, value in environ.items() for word in ("--env", f"{name}={value}")]
-    place = ("--name", SERVER, "--network", network, "--network-alias", "other-name", "--volume", f"{tls}:/tls:ro")
-    docker("run", "--detach", *place, *options, postgres_image(image))
-    yield SERVER
-    docker("rm", "--force", "--volumes", SERVER, check=False)
+    options = ("--network-alias", "other-name", "--volume", f"{tls}:/tls:ro")
+    with postgres_beside(image, network, *options, name=SERVER) as server:
+        yield server
 
 
 def secrets_of(tls: Path, root: str = "ca") -> list[str]:

@@ -49,14 +49,7 @@ def three_rounds(maas: Container) -> None:
 
 
 def set_dhcp(maas: Container, on: bool) -> None:
-    """Switch DHCP on or off for the network the container is on, as people do in MAAS."""
-    api = Api(maas)
-    rack = until(lambda: api("GET", "rackcontrollers/"), "a registered rack")[0]["system_id"]
-    vlan = next(each for each in api("GET", "subnets/") if each["cidr"] == f"{SUBNET}.0/24")["vlan"]
-    if not any(each["type"] == "dynamic" for each in api("GET", "ipranges/")):
-        api("POST", "ipranges/", type="dynamic", start_ip=f"{SUBNET}.100", end_ip=f"{SUBNET}.150")
-    path = f"fabrics/{vlan['fabric_id']}/vlans/{vlan['vid']}/"
-    api("PUT", path, dhcp_on="true" if on else "false", primary_rack=rack)
+    Api(maas).set_dhcp(maas.address(), on=on)
 
 
 def client(image: str, network: str, script: str) -> str:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .docker import Container, docker, ports_of_this_machine, until
-from .test_compose import postgres_image
+from .docker import Container, docker, ports_of_this_machine, postgres_image, until
 
 pytestmark = pytest.mark.container
 

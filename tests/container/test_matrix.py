@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .docker import ports_of_this_machine
+from .docker import ports_of_this_machine, postgres_image
 from .matrix import CELLS, PAGE, USERS, Cell, Ground, Seen, covering, row
 from .matrix import page as written
-from .test_compose import postgres_image
 
 pytestmark = pytest.mark.container
 
@@ -19,8 +18,8 @@ CHOSEN = CELLS if ALL else covering(CELLS)
 
 
 @pytest.fixture(scope="module")
-def ground(image: str, network: str) -> Iterator[Ground]:
-    ground = Ground(image, network, postgres_image(image))
+def ground(image: str, network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    ground = Ground(image, network, postgres_image(image), tmp_path_factory.mktemp("ground"))
     yield ground
     ground.close()
 

@@ -9,13 +9,11 @@ import pytest
 
 from .api import Api
 from .conftest import Run
-from .docker import POSTGRES_PASSWORD, SETTINGS, docker
-from .test_compose import postgres_image
+from .docker import SETTINGS, docker, postgres_beside
 
 pytestmark = pytest.mark.container
 
 ROOM = secrets.token_hex(4)
-SERVER = f"db-{ROOM}"
 VOLUMES = {
     f"maas-init-test-{ROOM}-{name}": path
     for name, path in {"config": "/etc/maas", "data": "/var/lib/maas", "logs": "/var/log/maas"}.items()
@@ -25,11 +23,8 @@ MOUNTED = [word for name, path in VOLUMES.items() for word in ("--volume", f"{na
 
 @pytest.fixture(scope="module")
 def database(image: str, network: str) -> Iterator[str]:
-    environ = {"POSTGRES_DB": "maasdb", "POSTGRES_USER": "maas", "POSTGRES_PASSWORD": POSTGRES_PASSWORD}
-    options = [word for name, value in environ.items() for word in ("--env", f"{name}={value}")]
-    docker("run", "--detach", "--name", SERVER, "--network", network, *options, postgres_image(image))
-    yield SERVER
-    docker("rm", "--force", "--volumes", SERVER, check=False)
+    with postgres_beside(image, network) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

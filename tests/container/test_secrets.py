@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import os
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from .conftest import Run
-from .docker import SETTINGS, Container, docker, host_pids, until
-from .test_compose import postgres_image
+from .docker import SETTINGS, Container, host_pids, postgres_beside, until
 from .test_first_light import ArgumentWatch
+from .test_tls import make
 
 pytestmark = pytest.mark.container
 
@@ -26,7 +27,10 @@ PLANTED = {
     "POSTGRES_PASSWORD": f"planted-{secrets.token_hex(12)}",
     "MAAS_ADMIN_PASSWORD": f"planted-{secrets.token_hex(12)}",
     "MAAS_REGION_SECRET": secrets.token_hex(24),
+    "MAAS_SETTING_vcenter_password": f"planted-{secrets.token_hex(12)}",
 }
+KEY = "MAAS_TLS_KEY_FILE"
+"""Names a file from the beginning; what is looked for is a line of that."""
 
 SEARCH = r"""
 import json, os, sys
@@ -64,54 +68,69 @@ def planted_in_files(container: Container, secrets_of: dict[str, str]) -> list[t
 
 def places(secret: str) -> list[str]:
     """Return the patterns of files in which the page says that a secret is."""
-    rows = [row for row in table("Where secrets are") if row[0] in (f"`{secret}`", "all that are given")]
+    names = (f"`{re.sub('^MAAS_SETTING_.*', 'MAAS_SETTING_<name>', secret)}`", "all that are given")
+    rows = [row for row in table("Where secrets are") if row[0] in names]
     return [row[1].strip("`") for row in rows if row[1].startswith("`/")]
 
 
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the certificate of MAAS's own TLS and its key, which this user may read."""
+    directory = tmp_path_factory.mktemp("tls")
+    make(directory, "maas")
+    os.chown(directory / "maas.key", 568, 568)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def planted(tls: Path) -> dict[str, str]:
+    return PLANTED | {KEY: (tls / "maas.key").read_text().splitlines()[3]}
+
+
 @pytest.fixture(scope="module", params=["embedded", "external"])
-def maas(
-    request: pytest.FixtureRequest, new: Run, image: str, network: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
+def maas(request: pytest.FixtureRequest, new: Run, image: str, network: str, tls: Path) -> Iterator[Watched]:
     """Secrets come as variables here and as files there."""
-    directory = tmp_path_factory.mktemp("secrets")
-    host = f"db-{secrets.token_hex(4)}" if request.param == "external" else "embedded"
-    if request.param == "external":
-        given = {"POSTGRES_DB": "maasdb", "POSTGRES_USER": "maas", "POSTGRES_PASSWORD": PLANTED["POSTGRES_PASSWORD"]}
-        options = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
-        docker("run", "--detach", "--name", host, "--network", network, *options, postgres_image(image))
-    settings, options = SETTINGS | PLANTED | {"POSTGRES_HOST": host}, []
-    if request.param == "external":
-        for name in ("POSTGRES_PASSWORD", "MAAS_ADMIN_PASSWORD"):
-            (file := directory / name.lower()).write_text(f"{settings.pop(name)}\n")
-            file.chmod(0o400)
-            os.chown(file, 568, 568)
-        settings["POSTGRES_PASSWORD_FILE"] = "/run/secrets/of the database"
-        options = ["--volume", f"{directory}/postgres_password:/run/secrets/of the database:ro"]
-        options += ["--volume", f"{directory}/maas_admin_password:/run/secrets/maas_admin_password:ro"]
-    container = new(*options, only=settings).run()
-    watch = ArgumentWatch(container)
-    watch.start()
-    container.until_healthy()
-    until(lambda: "agent" in container.processes(), "the agent, which gets the shared secret")
-    container.execute("maas-init", "backup")
-    watch.ended.set()
-    watch.join()
-    yield container, watch
-    if request.param == "external":
-        docker("rm", "--force", "--volumes", host, check=False)
+    settings = SETTINGS | PLANTED | {"POSTGRES_HOST": "embedded"}
+    settings |= {"MAAS_TLS_CERT_FILE": "/run/secrets/maas.crt", KEY: "/run/secrets/maas.key"}
+    options = [
+        word for name in ("crt", "key") for word in ("--volume", f"{tls}/maas.{name}:/run/secrets/maas.{name}:ro")
+    ]
+    with contextlib.ExitStack() as stack:
+        if request.param == "external":
+            beside = postgres_beside(image, network, password=PLANTED["POSTGRES_PASSWORD"])
+            settings["POSTGRES_HOST"] = stack.enter_context(beside)
+            for name in PLANTED:
+                (file := tls / name.lower()).write_text(f"{settings.pop(name)}\n")
+                file.chmod(0o400)
+                os.chown(file, 568, 568)
+                # By the name that is looked for, or by one that is said.
+                there = f"/run/secrets/{name.lower()}"
+                if name.startswith(("POSTGRES", "MAAS_SETTING")):
+                    there = settings[f"{name}_FILE"] = f"/run/secrets/this is {name.lower()}"
+                options += ["--volume", f"{file}:{there}:ro"]
+        container = new(*options, only=settings).run()
+        watch = ArgumentWatch(container)
+        watch.start()
+        container.until_healthy()
+        until(lambda: "agent" in container.processes(), "the agent, which gets the shared secret")
+        container.execute("maas-init", "backup")
+        watch.ended.set()
+        watch.join()
+        yield container, watch
 
 
-def test_secrets_are_where_the_documentation_says_and_nowhere_else(maas: Watched) -> None:
+def test_secrets_are_where_the_documentation_says_and_nowhere_else(maas: Watched, planted: dict[str, str]) -> None:
     container, _ = maas
-    found = planted_in_files(container, PLANTED)
+    found = planted_in_files(container, planted)
 
-    assert "/etc/maas/regiond.conf" in {path for _, _, path in found}, "the search looked nowhere"
+    assert {secret for secret, _, _ in found} == planted.keys(), "the search looked nowhere"
+    assert "/etc/maas/regiond.conf" in {path for _, _, path in found}
     for secret, mode, path in found:
         assert any(fnmatch.fnmatchcase(path, place) for place in places(secret)), f"{secret} is in {path}"
         assert not int(mode, 8) & 0o007, f"others can read {path}"
 
 
-def test_secrets_are_in_the_environment_of_process_1_alone(maas: Watched) -> None:
+def test_secrets_are_in_the_environment_of_process_1_alone(maas: Watched, planted: dict[str, str]) -> None:
     container, _ = maas
     given = PLANTED.keys() & container.settings.keys()
     first = int(container.inspect(".State.Pid"))
@@ -120,18 +139,18 @@ def test_secrets_are_in_the_environment_of_process_1_alone(maas: Watched) -> Non
             environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             continue  # it ended meanwhile
-        there = {secret for secret, text in PLANTED.items() if text.encode() in environment}
+        there = {secret for secret, text in planted.items() if text.encode() in environment}
         assert there == (given if pid == first else set()), Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_secrets_were_in_no_argument_list(maas: Watched) -> None:
+def test_secrets_were_in_no_argument_list(maas: Watched, planted: dict[str, str]) -> None:
     _, watch = maas
     assert any(b"dbupgrade" in line for line in watch.seen), "the watch saw nothing of the bootstrap"
     for line in watch.seen:
-        assert not [secret for secret, text in PLANTED.items() if text.encode() in line], line
+        assert not [secret for secret, text in planted.items() if text.encode() in line], line
 
 
-def test_secrets_are_in_no_log_even_when_a_service_prints_them(maas: Watched) -> None:
+def test_secrets_are_in_no_log_even_when_a_service_prints_them(maas: Watched, planted: dict[str, str]) -> None:
     container, _ = maas
     text = " ".join(PLANTED.values())
     inside = container.processes()["regiond"]
@@ -142,11 +161,11 @@ def test_secrets_are_in_no_log_even_when_a_service_prints_them(maas: Watched) ->
     ]
     # Into the pipe of a service, as it would itself.
     Path(f"/proc/{here[0]}/fd/1").write_text(f"it says {text}.\n")
-    until(lambda: "it says ******** ******** ********." in container.logs(), "the line")
+    until(lambda: f"it says {' '.join(['********'] * len(PLANTED))}." in container.logs(), "the line")
 
-    assert not [secret for secret, text in PLANTED.items() if text in container.logs()]
+    assert not [secret for secret, text in planted.items() if text in container.logs()]
     assert not [
-        secret for secret, text in PLANTED.items() if text in container.execute("cat", "/var/log/maas/regiond.log")
+        secret for secret, text in planted.items() if text in container.execute("cat", "/var/log/maas/regiond.log")
     ]
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .api import Api
 from .conftest import Run
-from .docker import POSTGRES_PASSWORD, SETTINGS, Container, docker, until
+from .docker import POSTGRES_PASSWORD, SETTINGS, Container, docker, host_pids, until
 from .test_volumes import VOLUMES, works
 
 pytestmark = pytest.mark.container
+
+ROOT = Path(__file__).parents[2]
 
 WHO = """
 import grp, os, pwd
@@ -102,6 +107,30 @@ def test_root_takes_secrets_along_that_only_root_may_read(new: Run, tmp_path: Pa
     docker("restart", maas.name)
     maas.until_healthy()
     maas.remove()
+
+
+@pytest.fixture
+def image_of_950(image: str) -> Iterator[str]:
+    name = f"{image.partition(':')[0]}-of-950"
+    given = {"IMAGE": name, "MAAS_SOURCE": "simulator", "MAAS_UID": "950", "MAAS_GID": "951"}
+    done = subprocess.run(
+        [ROOT / "tests/tools/image"], env=os.environ | given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    yield name
+    docker("rmi", "--force", name)
+
+
+def test_image_that_was_built_for_another_user_runs_as_that(image_of_950: str, network: str) -> None:
+    maas = Container(image_of_950, network).run()
+    try:
+        works(maas)
+        assert maas.execute("python3", "-c", WHO).split() == ["950", "951", "950", "951"]
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in host_pids(maas)} == {950}
+        owners = maas.execute("stat", "-c", "%u:%g", *VOLUMES, "/etc/maas/regiond.conf").split()
+        assert owners == [*["950:0"] * len(VOLUMES), "950:951"]
+    finally:
+        maas.remove()
 
 
 def test_wish_that_only_root_could_grant_is_told(new: Run) -> None:

@@ -1,11 +1,14 @@
-"""Volumes that begin empty, and what root left in them."""
+"""Volumes that begin empty, what root left in them, and datasets with access control lists."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from .conftest import Run
-from .docker import Container, docker
+from .docker import Container, docker, postgres_beside, until
 
 pytestmark = pytest.mark.container
 
@@ -74,3 +77,60 @@ def test_new_container_with_the_same_volumes_is_the_same_deployment(new: Run) ->
     assert set(zones.split()) <= set(second.execute("ls", "/var/lib/bind/maas").split())
     assert "making the keys of bind9" not in second.logs()
     assert second.sql("SELECT count(*) FROM maasserver_node WHERE hostname = 'maas'") == "1\n"
+
+
+Preloaded = Callable[[str], tuple[str, ...]]
+
+
+@pytest.fixture
+def dataset(new: Run, preloaded: Preloaded, tmp_path: Path) -> Callable[..., Container]:
+    """Start a container on volumes that inherit a list of access; changing modes works, is ignored or is refused."""
+
+    def start(modes: str, **settings: str) -> Container:
+        (said := tmp_path / "dataset").write_text(modes)
+        return new(*preloaded("acl_dataset.c"), "--volume", f"{said}:/etc/dataset:ro", **settings).run()
+
+    return start
+
+
+def modes(maas: Container, *paths: str) -> list[str]:
+    return maas.execute("stat", "-c", "%a", *paths, user="0").split()
+
+
+def test_database_is_at_home_on_a_dataset_with_an_access_control_list(dataset: Callable[..., Container]) -> None:
+    maas = dataset("works")
+    works(maas)
+    (data,) = maas.execute("sh", "-c", "ls -d /var/lib/maas/postgresql/[0-9]*").split()
+    assert modes(maas, f"{data}/base", "/etc/maas/regiond.conf") == ["770", "640"], "made so, and changed"
+    assert modes(maas, "/var/lib/maas/postgresql", data) == ["700", "700"]
+    # As after `chmod -R 770` on the host.
+    docker("stop", maas.name)
+    docker("start", maas.name)
+    maas.execute("chmod", "770", data, user="0")
+    maas.execute("supervisorctl", "restart", "postgresql")
+    works(maas)
+    assert modes(maas, data) == ["700"]
+    maas.remove()
+
+
+def test_maas_works_where_changing_modes_has_no_effect(
+    dataset: Callable[..., Container], image: str, network: str
+) -> None:
+    with postgres_beside(image, network) as server:
+        maas = dataset("ignored", POSTGRES_HOST=server)
+        maas.until_healthy()
+        assert modes(maas, "/etc/maas/regiond.conf") == ["770"]
+        assert "volume.modes_refused" not in maas.logs()
+        maas.remove()
+
+
+@pytest.mark.parametrize("changing", ["ignored", "refused"])
+def test_database_that_cannot_be_protected_is_told(dataset: Callable[..., Container], changing: str) -> None:
+    maas = dataset(changing)
+    until(lambda: maas.status()["services"].get("postgresql", {}).get("restarts", 0) > 0, "another try")
+    assert "others may use it (mode 770)" in maas.execute("maas-init", "why", "postgresql")
+    assert "ACL Mode: Passthrough" in maas.execute("maas-init", "why", "postgresql")
+    assert ("volume.modes_refused" in maas.logs()) == (changing == "refused")
+    told = maas.execute("maas-init", "doctor", check=False)
+    assert ("not in /etc/maas, /var/lib/maas, /var/log/maas, /tmp/maas" in told) == (changing == "refused"), told
+    maas.remove()
