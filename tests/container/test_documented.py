@@ -36,6 +36,7 @@ PAGES = (
     "docs/how-to/external-database.md",
     "docs/reference/doctor.md",
     "docs/reference/cli.md",
+    "docs/tutorial/truenas.md",
 )
 """In one installation, one after the other; the tutorial has one of its own."""
 TUTORIAL = "docs/tutorial/docker.md"
@@ -43,16 +44,10 @@ NOTHING_TO_RUN = ("docs/how-to/any-user.md", "docs/how-to/tls.md", "docs/how-to/
 """Pages that show files and settings, or only what is not run here."""
 
 NOT_RUN = {
-    r"git clone |cp \.env\.example|nano |make ": "the desk below is that clone; its .env is written by the test",
-    r"docker (compose )?build ": "the image under test was built by tests/tools/image",
-    r"docker compose logs -f|.*--watch": "it ends only when somebody interrupts it",
-    r"docker run .*\.\.\.": "its reader has to fill something in",
-    r"docker run --rm -it |docker run IMAGE": "it asks for a terminal",
-    r".* changepassword ": "it asks for a password",
+    r"git clone ": "the desk below is that clone",
+    r"nano ": "what a person types there, the desk fills in",
+    r"docker build .*proxy": "there is no such proxy",
     r".* maas login |.* maas admin ": "MAAS's own client, which the simulator does not have",
-    r".* mv /var/lib/maas/postgresql/14 ": "for another major version of PostgreSQL than this image has",
-    r"docker compose -f compose\.rack\.yaml|openssl rand": "two hosts: test_roles.py",
-    r"docker save |curl ": "it goes to another machine",
 }
 MAY_FAIL = re.compile(r"\bdoctor\b|\bsupervisorctl status\b")
 """Their exit code says what they found: something wrong, or something that does not run."""
@@ -86,27 +81,58 @@ def why_not(command: str) -> str:
 class Desk:
     """Where a reader works: a directory with what a clone has, and an engine with one installation."""
 
-    def __init__(self, directory: Path, image: str) -> None:
-        self.directory, self.image = directory, image
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.project = f"maasinittest{secrets.token_hex(4)}"
-        self.environ = {"COMPOSE_PROJECT_NAME": self.project, "MAAS_IMAGE": image, "HOME": str(directory)}
+        self.image = f"{self.project}:3.5"
+        self.environ = {"COMPOSE_PROJECT_NAME": self.project, "MAAS_IMAGE": self.image, "HOME": str(directory)}
+        self.values: dict[str, str] = {}
+        """What its reader writes into .env."""
+        base = subprocess.run([ROOT / "tests/tools/base-image"], check=True, capture_output=True, text=True).stdout
+        self.environ |= {"BASE_IMAGE": base.strip(), "MAAS_PACKAGES": "local", "BUILD_NETWORK": "host"}
+        if subprocess.run(["docker", "buildx", "version"], check=False, capture_output=True).returncode:
+            self.environ["DOCKER_BUILDKIT"] = "0"
+        context = {"CONTEXT": str(directory), "MAAS_SOURCE": "simulator"}
+        subprocess.run([ROOT / "tests/tools/image"], env=os.environ | context, check=True)
         shutil.copytree(ROOT / "deploy", directory / "deploy")
         for name in ("compose.yaml", "compose.rack.yaml", ".env.example"):
             shutil.copy(ROOT / name, directory)
-        for name in ("conf.d", ".zfunc"):
+        for name in ("conf.d", ".zfunc", "exporter"):
             (directory / name).mkdir()
 
-    def run(self, command: str) -> str:
-        """Run a documented command, with this installation's names in place of those that the pages use."""
-        words = re.sub(r"\bdocker compose( -f \S+)? (exec|run)\b(?! -T)", r"docker compose\1 \2 -T", command)
-        if words.startswith("docker compose cp "):  # which Compose 1 does not have
-            words = words.replace("docker compose cp maas:", f"docker cp {self.maas.name}:")
-        words = words.replace("< BACKUP.dump", "< $(ls backups/*.dump | tail -n 1)")
-        words = re.sub(
-            r"\bdocker (exec|kill -s HUP) maas\b", lambda found: f"docker {found[1]} {self.maas.name}", words
-        )
-        words = re.sub(r"^maas-init ", lambda _: f"docker exec {self.maas.name} maas-init ", words)
-        words = words.replace("docker compose", COMPOSE).replace("truenas-maas:3.5", self.image)
+    def as_here(self) -> dict[str, str]:
+        """Return what stands for words of the pages: this installation's names, and what a reader fills in."""
+        maas, network = self.maas.name, f"{self.project}_default"
+        arguments = [f"--build-arg {name}={self.environ[name]}" for name in ("BASE_IMAGE", "MAAS_PACKAGES")]
+        another = f"docker run --detach --name {self.project}-another --hostname maas --network {network}"
+        settings = " ".join(f"-e {name}='{value}'" for name, value in self.values.items())
+        return {
+            r"\bdocker compose( -f \S+)? (exec|run)\b(?! -T)": r"docker compose\1 \2 -T",  # there is no terminal
+            r"\bdocker run --rm -it\b": "docker run --rm",
+            r"\bdocker run IMAGE\b": "docker run --rm IMAGE",
+            r"\bdocker compose cp maas:": f"docker cp {maas}:",  # which Compose 1 does not have
+            r"^docker build ": f"docker build --network host {' '.join(arguments)} ",
+            r"< BACKUP\.dump": "< $(ls backups/*.dump | tail -n 1)",
+            r"\bdocker (exec|kill -s HUP) maas\b": rf"docker \1 {maas}",
+            r"^maas-init ": f"docker exec {maas} maas-init ",
+            r" -e \S+=\.\.\.| -e MAAS_URL=\S+": "",  # among the settings of the next line
+            r"^docker run -d --name maas --hostname maas --network host\b": f"{another} {settings}",
+            r"^docker run \.\.\. ": f"{another} -e POSTGRES_HOST=embedded {settings} ",
+            r" -v maas-(\w+):": rf" -v {self.project}-another-\1:",
+            r" \.\.\. ": " ",
+            r"\bssh root@TRUENAS ": "",
+            r"\btruenas-maas:3\.5|\bIMAGE\b": self.image,
+            r"^(.*(?: logs -f|--watch)\b.*)$": r"timeout 5 \1; [ $? = 124 ]",  # until somebody interrupts it
+            r"^(.* changepassword .*)$": r"printf 'new one\\nnew one\\n' | \1",
+            r"^(.* run -T --rm maas) mv (\S+)(.*)$": r"\1 mkdir -p \2 && \1 mv \2\3",  # data of another PostgreSQL
+            r"\bdocker compose\b": COMPOSE,
+        }
+
+    def run(self, command: str) -> None:
+        """Run a documented command, and wait until what it starts is there."""
+        words = command
+        for pattern, here in self.as_here().items():
+            words = re.sub(pattern, here, words)
         done = subprocess.run(
             ["bash", "-c", words],
             cwd=self.directory,
@@ -118,22 +144,36 @@ class Desk:
         )
         assert done.returncode == 0 or MAY_FAIL.search(command), f"{words}: {done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
-        if re.search(r" up -d| restore latest$| restore /", command) and " run " not in command:
+        if command == "cp .env.example .env":
+            (self.directory / ".env").write_text(filled((self.directory / ".env").read_text(), self.values))
+        elif f"{self.project}-another " in words:
+            another = Container(self.image, "", name=f"{self.project}-another")
+            another.until_healthy()
+            another.remove()
+        elif "compose.rack.yaml up -d" in command:
+            until(lambda: self.container("rack").health() == "healthy", "the rack")
+        elif re.search(r" up -d| restore latest$| restore /", command) and " run " not in command:
             self.maas.until_healthy()
-        return done.stdout
 
     @property
     def maas(self) -> Container:
-        ours = (f"label=com.docker.compose.project={self.project}", "label=com.docker.compose.service=maas")
+        return self.container("maas")
+
+    def container(self, service: str) -> Container:
+        ours = (f"label=com.docker.compose.project={self.project}", f"label=com.docker.compose.service={service}")
         filters = [word for each in (*ours, "label=com.docker.compose.oneoff=False") for word in ("--filter", each)]
         name = docker("ps", "--all", "--format", "{{.Names}}", *filters).strip()
         return Container(self.image, f"{self.project}_default", name=name)
 
     def clear(self) -> None:
-        for file in ("compose.yaml", "maas.yaml"):
+        docker("rm", "--force", "--volumes", f"{self.project}-another", check=False)
+        for file in ("compose.rack.yaml", "compose.yaml", "maas.yaml"):
             if (self.directory / file).exists():
                 command = f"{COMPOSE} -f {file} down --volumes --remove-orphans"
                 subprocess.run(["bash", "-c", command], cwd=self.directory, env=os.environ | self.environ, check=False)
+        volumes = docker("volume", "ls", "--quiet", "--filter", f"name={self.project}").split()
+        docker("volume", "rm", "--force", *volumes, check=False)
+        docker("rmi", "--force", self.image, check=False)
 
 
 def filled(text: str, values: dict[str, str]) -> str:
@@ -146,15 +186,17 @@ def filled(text: str, values: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def desk(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    desk = Desk(tmp_path_factory.mktemp("desk"), image)
+    desk = Desk(tmp_path_factory.mktemp("desk"))
     desk.environ |= {"POSTGRES_IMAGE": postgres_image(image), "MASQUERADE": "false", "BIND_ADDRESS": "127.0.0.78"}
-    values = {
+    desk.environ |= {"RACK_NETWORK": f"{desk.project}_default", "MAAS_REGION_URLS": "http://maas:5240/MAAS"}
+    desk.values = {
         "MAAS_URL": "http://localhost:5240/MAAS",
         "MAAS_ADMIN_PASSWORD": "a password",
+        "MAAS_ADMIN_EMAIL": "you@example.com",
         "POSTGRES_PASSWORD": "another password",
         "MAAS_BOOT_IMAGES_AUTO_IMPORT": "false",
+        "MAAS_REGION_SECRET": secrets.token_hex(16),
     }
-    (desk.directory / ".env").write_text(filled((ROOT / ".env.example").read_text(), values))
     with ports_of_this_machine():
         yield desk
         desk.clear()
@@ -199,8 +241,8 @@ def host(image: str, network: str) -> Iterator[str]:
     docker("rm", "--force", name, check=False)
 
 
-def test_tutorial_leads_from_nothing_to_maas(image: str, host: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    desk = Desk(tmp_path_factory.mktemp("tutorial"), image)
+def test_tutorial_leads_from_nothing_to_maas(host: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    desk = Desk(tmp_path_factory.mktemp("tutorial"))
     try:
         for command in documented(TUTORIAL):
             if why_not(command.text):
