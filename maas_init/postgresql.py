@@ -57,7 +57,7 @@ def serve(settings: RegionSettings, paths: Paths, *, lock_within: float = 10.0) 
     environ = ENVIRONMENT | privileges.names(paths)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
-    _make_private(paths.postgresql)
+    paths.postgresql.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.postgresql_socket.mkdir(parents=True, exist_ok=True)
     _lock(paths.postgresql / "lock", lock_within)
     installed = programs(paths)

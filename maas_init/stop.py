@@ -45,7 +45,7 @@ def _tell_the_rest(number: signal.Signals) -> None:
 
     # Others than ours may be here as well. What lost its parent is a child of ours (watch.adopt_orphans).
     for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             process.send_signal(number)
 
 

@@ -62,7 +62,9 @@ def database() -> Iterator[Database]:
 def audit(port: int) -> tuple[int, str]:
     """Return the exit code and what was said."""
     options = f"--vulnerability-service osv --osv-url http://127.0.0.1:{port}/v1/query"
-    environ = os.environ | {"AUDIT_OPTIONS": options, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    environ = os.environ | {"AUDIT_OPTIONS": options}
+    for name in ("NO_PROXY", "no_proxy"):
+        environ[name] = f"{environ.get(name, '')},127.0.0.1".lstrip(",")
     done = subprocess.run([ROOT / "tests/tools/audit"], env=environ, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 

@@ -33,11 +33,14 @@ def test_demo_shows_maas_coming_up_and_leaves_nothing(image: str) -> None:
     name = f"maas-init-test-{secrets.token_hex(4)}"
     port, status = free_port(), free_port()
     environ = {"DEMO_NAME": name, "DEMO_PORT": port, "DEMO_STATUS_PORT": status}
-    environ |= {"IMAGE": f"{image.partition(':')[0]}-demo", "MAAS_SOURCE": "simulator"}
+    environ |= {"IMAGE": f"{image.rpartition(':')[0]}-demo", "MAAS_SOURCE": "simulator"}
+
+    # Not what the make that runs this test was told.
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))} | environ
 
     def make(target: str) -> str:
         command = ["make", "--no-print-directory", "-C", str(ROOT), target]
-        done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=mine, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -111,7 +111,7 @@ def test_root_takes_secrets_along_that_only_root_may_read(new: Run, tmp_path: Pa
 
 @pytest.fixture
 def image_of_950(image: str) -> Iterator[str]:
-    name = f"{image.partition(':')[0]}-of-950"
+    name = f"{image.rpartition(':')[0]}-of-950"
     given = {"IMAGE": name, "MAAS_SOURCE": "simulator", "MAAS_UID": "950", "MAAS_GID": "951"}
     done = subprocess.run(
         [ROOT / "tests/tools/image"], env=os.environ | given, capture_output=True, text=True, check=False
