@@ -18,11 +18,11 @@ COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "
 
 
 class Project:
-    """What compose makes of the file for these profiles."""
+    """What compose makes of a file for these profiles."""
 
-    def __init__(self, image: str, profiles: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, image: str, profiles: str, file: Path, environ: Mapping[str, str]) -> None:
         self.name = f"maasinittest{secrets.token_hex(4)}"
-        self._image = image
+        self._image, self._file = image, file
         self._environ = {
             "COMPOSE_PROFILES": profiles,
             "MAAS_IMAGE": image,
@@ -38,7 +38,7 @@ class Project:
         }
 
     def compose(self, *argv: str) -> str:
-        command = [*COMPOSE, "--project-name", self.name, "--file", str(ROOT / "compose.yaml"), *argv]
+        command = [*COMPOSE, "--project-name", self.name, "--file", str(self._file), *argv]
         done = subprocess.run(
             command,
             check=False,
@@ -63,8 +63,8 @@ class Project:
 
 
 @contextmanager
-def up(image: str, profiles: str, **environ: str) -> Iterator[Project]:
-    project = Project(image, profiles, environ)
+def up(image: str, profiles: str = "", file: Path = ROOT / "compose.yaml", **environ: str) -> Iterator[Project]:
+    project = Project(image, profiles, file, environ)
     try:
         project.compose("up", "--detach")
         yield project

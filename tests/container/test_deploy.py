@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import pytest
 import yaml
 
 from maas_init.settings import VARIABLES, Settings
+
+from .compose import COMPOSE
 
 pytestmark = pytest.mark.container
 
@@ -29,8 +30,7 @@ SECRETS = {"POSTGRES_PASSWORD": "your-database-password", "MAAS_ADMIN_PASSWORD":
 
 def understood(name: str) -> dict[str, Any]:
     """Return what Compose makes of a file."""
-    program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    command = [*program, "--file", str(DEPLOY / name), "config"]
+    command = [*COMPOSE, "--file", str(DEPLOY / name), "config"]
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = yaml.safe_load(done.stdout)

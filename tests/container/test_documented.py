@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
+from .compose import COMPOSE
 from .docker import Container, docker, ports_of_this_machine, postgres_image, until
 
 pytestmark = pytest.mark.container
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = "docker-compose" if shutil.which("docker-compose") else "docker compose"
 
 PAGES = (
     "README.md",
@@ -118,7 +118,7 @@ class Desk:
             r'"\$KEY"': f'"$(docker exec -u 0:568 {maas} maas apikey --username admin)"',
             r"^(.* changepassword .*)$": r"printf 'new one\\nnew one\\n' | \1",
             r"^(.* run -T --rm maas) mv (\S+)(.*)$": r"\1 mkdir -p \2 && \1 mv \2\3",  # data of another PostgreSQL
-            r"\bdocker compose\b": COMPOSE,
+            r"\bdocker compose\b": " ".join(COMPOSE),
         }
 
     def run(self, command: str) -> None:
@@ -163,8 +163,8 @@ class Desk:
         docker("rm", "--force", "--volumes", f"{self.project}-another", check=False)
         for file in ("compose.rack.yaml", "compose.yaml", "maas.yaml"):
             if (self.directory / file).exists():
-                command = f"{COMPOSE} -f {file} down --volumes --remove-orphans"
-                subprocess.run(["bash", "-c", command], cwd=self.directory, env=os.environ | self.environ, check=False)
+                command = [*COMPOSE, "-f", file, "down", "--volumes", "--remove-orphans"]
+                subprocess.run(command, cwd=self.directory, env=os.environ | self.environ, check=False)
         volumes = docker("volume", "ls", "--quiet", "--filter", f"name={self.project}").split()
         docker("volume", "rm", "--force", *volumes, check=False)
         docker("rmi", "--force", self.image, check=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .compose import COMPOSE, ROOT, up
-from .docker import Container, docker, ports_of_this_machine, until
+from .compose import ROOT, up
+from .docker import docker, ports_of_this_machine, until
 
 pytestmark = pytest.mark.container
 
@@ -51,15 +50,8 @@ def test_macvlan_gives_maas_an_address_of_its_own(image: str, wire: str, tmp_pat
     own = '      MAAS_BOOT_IMAGES_AUTO_IMPORT: "false"\n      MAAS_DNS_FORWARDER: none\n'
     file = tmp_path / "macvlan.yaml"
     file.write_text(text.replace("    environment:\n", f"    environment:\n{own}"))
-    project = f"maasinittest{secrets.token_hex(4)}"
-    compose = [*COMPOSE, "--project-name", project, "--file", str(file)]
-    environ = os.environ | {"MAAS_IMAGE": image, "MACVLAN_PARENT": wire}
-    try:
-        subprocess.run([*compose, "up", "--detach"], env=environ, check=True)
-        label = f"label=com.docker.compose.project={project}"
-        maas = Container(image, "", name=docker("ps", "--filter", label, "--format", "{{.Names}}").strip())
+    with up(image, file=file, MACVLAN_PARENT=wire) as project:
+        maas = project.maas("maas")
         until(lambda: maas.health() == "healthy" and maas.status()["level"] == "healthy", "healthy")
-        neighbour = ("run", "--rm", "--network", f"{project}_machines", "--entrypoint", "curl", image)
+        neighbour = ("run", "--rm", "--network", f"{project.name}_machines", "--entrypoint", "curl", image)
         assert "eventloops" in docker(*neighbour, "--silent", "--fail", f"http://{net}.50:5240/MAAS/rpc/")
-    finally:
-        subprocess.run([*compose, "down", "--volumes"], env=environ, check=True)

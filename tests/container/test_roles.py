@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from .compose import COMPOSE
 from .conftest import Run
 from .docker import docker, until
 
@@ -59,7 +59,6 @@ def test_rack_that_its_region_refuses_is_not_healthy(new: Run) -> None:
 
 
 def test_compose_file_of_the_rack_is_understood() -> None:
-    program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    command = [*program, "--file", str(ROOT / "compose.rack.yaml"), "config", "--quiet"]
+    command = [*COMPOSE, "--file", str(ROOT / "compose.rack.yaml"), "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
