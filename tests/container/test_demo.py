@@ -38,14 +38,16 @@ def test_demo_shows_maas_coming_up_and_leaves_nothing(image: str) -> None:
     # Not what the make that runs this test was told.
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))} | environ
 
-    def make(target: str) -> str:
+    def make(target: str) -> tuple[str, str]:
         command = ["make", "--no-print-directory", "-C", str(ROOT), target]
         done = subprocess.run(command, env=mine, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done.stdout, done.stderr
 
     try:
-        told = make("demo")
+        told, progress = make("demo")
+        changes = re.findall(r"^ +\d+ s  (\S+) +(\S+)", progress, re.MULTILINE)
+        assert ("api", "ready") in changes and "Can" not in dict(changes), progress
         assert f"MAAS       http://localhost:{port}/MAAS/  as admin" in told
         assert re.search("^api +ready", told, re.MULTILINE), told
         assert "This is a SIMULATOR of MAAS" in told
