@@ -204,8 +204,8 @@ ARG MAAS_UID=568
 ARG MAAS_GID=568
 
 COPY --from=python /opt/maas-init /opt/maas-init
-COPY maas_init/bridge/sudo maas_init/bridge/systemctl maas_init/bridge/journalctl maas_init/bridge/systemd-detect-virt \
-    maas_init/bridge/healthcheck.sh /usr/local/bin/
+COPY maas_init/bridge/sudo maas_init/bridge/systemctl maas_init/bridge/journalctl maas_init/bridge/ping \
+    maas_init/bridge/systemd-detect-virt maas_init/bridge/healthcheck.sh /usr/local/bin/
 COPY maas_init/bridge/rsyslog.sed maas_init/bridge/sbom /usr/lib/maas-init/
 COPY maas_init/bridge/without-uvloop/ /usr/lib/maas-init/without-uvloop/
 COPY supervisord.conf.d/ /usr/lib/maas-init/supervisord.conf.d/
@@ -214,7 +214,7 @@ RUN set -eu; \
     cd /usr/lib/maas-init; \
     chmod -R u=rwX,go=rX rsyslog.sed sbom supervisord.conf.d without-uvloop; \
     cd /usr/local/bin; \
-    chmod 0755 healthcheck.sh journalctl sudo systemctl systemd-detect-virt; \
+    chmod 0755 healthcheck.sh journalctl ping sudo systemctl systemd-detect-virt; \
     for name in maas-init supervisorctl supervisord; do ln -s "/opt/maas-init/bin/$name" /usr/local/bin/; done; \
     completion=/usr/share/bash-completion/completions/maas-init; \
     mkdir -p "${completion%/*}"; \

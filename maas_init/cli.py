@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     confine.leave_no_core()
     try:
         # These must be quick: imports are made where they are used, and nothing is parsed that nobody gave.
-        quick = {"run": _run, "listen": _listen}
+        quick = {"run": _run, "listen": _listen, "discovery": _discovery}
         if len(arguments) == 1 and arguments[0] in quick:
             return quick[arguments[0]](where)
         from . import verbs
@@ -201,6 +201,18 @@ def _listen(where: Paths) -> int:
     return ExitCode.STOPPED
 
 
+def _discovery(where: Paths) -> int:
+    from . import discovery
+
+    discovery.serve(where)
+
+
+def _ask_discovery(chosen: argparse.Namespace, where: Paths) -> int:
+    from . import discovery
+
+    discovery.ask(chosen.command, where)
+
+
 def _postgresql(_chosen: argparse.Namespace, where: Paths) -> int:
     from . import postgresql
     from .settings import Settings
@@ -241,6 +253,7 @@ DO = {
     "backup": _back_up,
     "restore": _restore,
     "bootstrap": _bootstrap,
+    "discovery": _ask_discovery,  # without a command it is one of the quick
     "listen": lambda _chosen, where: _listen(where),
     "postgresql": _postgresql,
     "temporal": _temporal,

@@ -61,6 +61,11 @@ class Paths:
         return self.run / ".pebble.socket"
 
     @property
+    def discovery_socket(self) -> Path:
+        """Where what needs raw sockets is asked for (discovery.py)."""
+        return self.run / "discovery.sock"
+
+    @property
     def status(self) -> Path:
         """What is going on, as JSON (docs/reference/status.md)."""
         return self.run / "status.json"

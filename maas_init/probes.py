@@ -85,6 +85,7 @@ def probes(settings: Settings, where: Paths) -> Mapping[str, Probe]:
     return {
         "certificate": in_thread(lambda _: in_use(settings.region().tls, where)),
         "disk-space": in_thread(disk_space),
+        "discovery": lambda question: discovery(os.fspath(where.discovery_socket), question.within),
         "dns": dns,
         "http": answer,
         "maas-url": lambda question: regions([settings.region().maas_url], question.within),
@@ -139,6 +140,14 @@ def _reason(error: Exception, within: float) -> str:
         # asyncio tells the address, which is known, in place of the reason; what a resolver says has a negative number.
         return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+async def discovery(socket_file: str, within: float) -> str:
+    """It opens a raw socket (discovery.py)."""
+    answer = await exchange(socket_file, b"\0\0", lambda heard: heard.endswith(b"\n"), within)
+    if answer != b"0\n":
+        raise ProbeFailed(answer.decode(errors="replace").partition(" ")[2].strip() or "it closed the connection")
+    return "it opens raw sockets"
 
 
 async def tcp(question: Question) -> str:

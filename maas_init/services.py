@@ -23,6 +23,7 @@ ROLES = frozenset({"region", "rack"})
 
 PROBES = {
     "certificate": 0,
+    "discovery": 0,
     "disk-space": None,
     "dns": 3,
     "http": 2,

@@ -161,6 +161,17 @@ VERBS = {
         examples={"completion zsh > ~/.zfunc/_maas-init": "for zsh, in a directory of its fpath"},
     ),
     "bootstrap": Verb("make database and configuration ready for MAAS (supervisord runs this)", internal=True),
+    "discovery": Verb(
+        "run what MAAS needs raw sockets for (supervisord runs this)",
+        (
+            Argument(
+                ("command",),
+                "ask the one that runs already to run this (the image's sudo and ping do)",
+                {"nargs": "...", "metavar": "COMMAND"},
+            ),
+        ),
+        internal=True,
+    ),
     "listen": Verb("start, probe and heal the services (supervisord runs this)", internal=True),
     "postgresql": Verb("run the embedded database (supervisord runs this)", internal=True),
     "temporal": Verb(

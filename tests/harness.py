@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,12 @@ def configured(where: Paths, environ: Mapping[str, str]) -> None:
     settings = Settings.from_environ(environ)
     files = Path(__file__).parent.parent / "supervisord.conf.d"
     configure.everything(settings, where, environ, services.catalogue(settings, files))
+
+
+def can_connect(file: Path) -> bool:
+    """Whether somebody listens at this Unix socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(os.fspath(file)) == 0
 
 
 def until(assertion: Callable[[], T], within: float = GENEROUS) -> T:

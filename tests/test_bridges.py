@@ -151,6 +151,7 @@ SUDOERS = {
         # A comment with NOPASSWD: /bin/everything
         maas ALL= NOPASSWD: /usr/bin/lshw
         maas ALL= NOPASSWD: {bin}/maas-write-file
+        maas ALL= NOPASSWD: {bin}/beacon-monitor
         maas ALL= NOPASSWD: {bin}/systemctl restart maas-http
         maas ALL= NOPASSWD: {bin}/systemctl kill -s SIGKILL bind9
 
@@ -162,12 +163,13 @@ SUDOERS = {
         maas ALL= {bin}/with-password
         other ALL= NOPASSWD: {bin}/not-for-maas
     """,
+    "99-maas-netmon-sudoers": "maas ALL= NOPASSWD: {bin}/maas-netmon\n",
     "99-maas-sudoers": "maas ALL= NOPASSWD: {bin}/systemctl restart maas-rackd\n",
     "10-other": "maas ALL= NOPASSWD: {bin}/not-from-maas\n",
 }
 GUESTS = (
     *("maas-write-file", "systemctl", "maas-common", "machine-resources", "refresh", "with-password", "not-for-maas"),
-    *("not-from-maas", "tee", "nmap", "ping", "id"),
+    *("not-from-maas", "tee", "nmap", "ping", "id", "maas-netmon", "beacon-monitor", "maas-init", "python3"),
 )
 
 
@@ -251,7 +253,9 @@ def test_other_arguments_are_refused(argv: Sequence[str], guest: Guest) -> None:
 @pytest.mark.parametrize("argv", [(), ("eth0",), ("10.0.0.0/8", "--ping"), ("eth0", "*", "a b")])
 def test_pattern_in_a_rule_is_a_pattern(argv: Sequence[str], guest: Guest, shell: str) -> None:
     said = guest.said("-n", f"{guest.bin}/maas-common", "scan-network", *argv, shell=shell)
-    assert said == "<maas-common><scan-network>" + "".join(f"<{word}>" for word in argv) + "<kept>"
+    # maas-common itself would insist on being root.
+    program = "<python3><-I><-m><provisioningserver>"
+    assert said == program + "<scan-network>" + "".join(f"<{word}>" for word in argv) + "<kept>"
 
 
 def test_other_verb_of_a_pattern_is_refused(guest: Guest) -> None:
@@ -286,9 +290,17 @@ def test_tee_is_allowed_to_nobody_else(guest: Guest) -> None:
     guest.refused("-n", "tee", "/etc/passwd")
 
 
-@pytest.mark.parametrize("name", ["nmap", "ping"])
-def test_network_scan_may_use_its_tools(name: str, guest: Guest) -> None:
-    assert guest.said("-n", name, "-e", "eth0") == f"<{name}><-e><eth0><kept>"
+def test_what_needs_raw_sockets_is_asked_of_discovery(guest: Guest, shell: str) -> None:
+    assert guest.said("-n", "nmap", "-e", "eth0", shell=shell) == "<maas-init><discovery><nmap><-e><eth0><kept>"
+    for name in ("maas-netmon", "beacon-monitor"):
+        said = guest.said("-n", f"{guest.bin}/{name}", "eth0", shell=shell)
+        assert said == f"<maas-init><discovery><{guest.bin}/{name}><eth0><kept>"
+
+
+def test_ping_is_asked_of_discovery_whoever_says_it(guest: Guest, shell: str) -> None:
+    path = f"{guest.bin}:{os.environ['PATH']}"
+    done = script("ping", "-c", "1", "a b", shell=shell, PATH=path)
+    assert (done.returncode, done.stdout) == (0, "<maas-init><discovery><ping><-c><1><a b><>"), done.stderr
 
 
 @pytest.mark.parametrize("user", ["root", "postgres", ""])

@@ -11,6 +11,7 @@ import fnmatch
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -24,13 +25,13 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from harness import REQUIRED, Container, until
+from harness import REQUIRED, Container, can_connect, until
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import maas_init
-from maas_init import asking, configure, journalctl, logs, masks, report, systemctl
+from maas_init import asking, configure, discovery, journalctl, logs, masks, report, systemctl
 from maas_init.errors import MaasInitError, SettingsError
 from maas_init.listen import events, publish
 from maas_init.loglines import LONGEST, Assembler, render
@@ -117,6 +118,8 @@ def rules() -> list[tuple[str, str]]:
     return found
 
 
+OTHERS = {"tee", "nmap", "maas-init", "python3"}
+"""Programs that no rule names and that the bridge may run."""
 RULES = rules()
 PATHS = {program for program, _ in RULES}
 
@@ -130,13 +133,26 @@ def permitted(argv: list[str]) -> bool:
     )
 
 
+def said_to_another(ran: str, *arguments: str) -> list[str]:
+    """Return the command itself where the bridge has another program run it."""
+    if ran == "maas-init":
+        assert arguments[0] == "discovery"
+        ran = arguments[1].rpartition("/")[2]
+        assert ran in discovery.COMMANDS
+        return [ran, *arguments[2:]]
+    if ran == "python3":
+        assert arguments[:3] == ("-I", "-m", "provisioningserver")
+        return ["maas-common", *arguments[3:]]
+    return [ran, *arguments]
+
+
 def test_the_bridge_runs_nothing_but_what_the_rules_allow(tmp_path: Path) -> None:
     """Thousands of cases in one shell: a stand-in for every program says which one ran and with what."""
     programs, sudoers, seen = tmp_path / "bin", tmp_path / "sudoers.d", tmp_path / "seen"
     for directory in (programs, sudoers, seen):
         directory.mkdir()
     stand_in = '#!/bin/sh\nprintf "%s\\0" "${0##*/}" "$@" > "$SEEN"\n'
-    for name in {program.rpartition("/")[2] for program, _ in RULES} | {"tee", "nmap", "ping", "id", "sh", "cat"}:
+    for name in {program.rpartition("/")[2] for program, _ in RULES} | {*OTHERS, "id", "sh", "cat"}:
         (programs / name).write_text(stand_in)
         (programs / name).chmod(0o755)
     for file in SUDOERS:
@@ -180,6 +196,7 @@ def test_the_bridge_runs_nothing_but_what_the_rules_allow(tmp_path: Path) -> Non
         ran, *arguments = file.read_bytes().decode().split("\0")[:-1]
         allowed += 1
         rest = [*before, *argv]
+        ran, *arguments = said_to_another(ran, *arguments)
         command = rest[len(rest) - len(arguments) - 1 :]
         assert command[1:] == arguments, (before, argv)
         assert command[0] in (ran, f"{programs}/{ran}"), (before, argv)
@@ -189,7 +206,7 @@ def test_the_bridge_runs_nothing_but_what_the_rules_allow(tmp_path: Path) -> Non
         if as_maas:
             assert command[0] == "tee", (before, argv)
         else:
-            assert command[0] in ("nmap", "ping") or permitted([original, *arguments]), (before, argv)
+            assert command[0] == "nmap" or permitted([original, *arguments]), (before, argv)
     assert allowed > len(cases) / 20, "too few got through to mean anything"
     outside = {path.name for path in tmp_path.iterdir()}
     assert outside == {"bin", "sudoers.d", "seen", "driver"}
@@ -520,3 +537,68 @@ def test_journalctl_reads_no_other_file(where: Paths, capsys: pytest.CaptureFixt
         assert all("/" not in each for each in logs.names(where))
 
     case()
+
+
+# Discovery: what may open raw sockets runs what MAAS runs.
+
+
+def test_discovery_runs_nothing_but_what_maas_says(tmp_path: Path) -> None:
+    where = Paths(tmp_path)
+    where.run.mkdir(parents=True)
+    seen = tmp_path / "seen"
+    for path, _ in discovery.COMMANDS.values():
+        where.at(path).parent.mkdir(parents=True, exist_ok=True)
+        where.at(path).write_text(f'#!/bin/sh\nprintf "%s\\0" "${{0##*/}}" "$@" > {seen}\n')
+        where.at(path).chmod(0o755)
+    threading.Thread(target=discovery.serve, args=(where,), daemon=True).start()
+
+    until(lambda: can_connect(where.discovery_socket))
+    scan = ["nmap", "-e", "eth0", "--max-rate", "9", "-sn", "-n", "-oX", "-", "-PR", "192.0.2.0/24"]
+    known = [
+        *(scan, scan[:3] + scan[5:], ["maas-netmon", "eth0"], ["beacon-monitor", "eth0"]),
+        *(["ping", "-c", "1", "192.0.2.1"], ["ping", "-c", "1", "-I", "eth0", "192.0.2.1"]),
+    ]
+    words = st.sampled_from(sorted({word for each in known for word in each} | {"/usr/bin/id", "--script", "-oN"}))
+    words |= st.text(max_size=20)
+    near = st.tuples(st.sampled_from(known), st.integers(0, len(scan)), words)
+    near_ones = near.map(lambda it: [*it[0][: it[1]], it[2], *it[0][it[1] + 1 :]])
+    interface = st.text(st.sampled_from("ethbr0189.:-_/ "), max_size=17)
+    good = st.tuples(st.sampled_from(known), interface)
+    good_ones = good.map(lambda it: [it[1] if word == "eth0" else word for word in it[0]])
+    requests = good_ones | near_ones | st.lists(words, max_size=4)
+    anything = requests.map(lambda said: "".join(f"{word}\0" for word in said or [""]).encode(errors="surrogatepass"))
+    anything |= st.binary(max_size=60).map(lambda said: said + b"\0")
+    ran = 0
+
+    @many
+    @given(anything, st.sampled_from([3, 3, 3, 3, 0, 1, 2, 4]))
+    def case(said: bytes, streams: int) -> None:
+        nonlocal ran
+        seen.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as connection, open(os.devnull, "r+b") as null:
+            connection.connect(os.fspath(where.discovery_socket))
+            socket.send_fds(connection, [said + b"\0"], [null.fileno()] * streams)
+            with connection.makefile("rb") as stream:
+                answer = stream.read()
+        assert re.fullmatch(rb"\d+( [^\n]+)?\n", answer), answer
+        if not seen.exists():
+            return
+        ran += 1
+        name, *arguments = seen.read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+        assert streams >= 3
+        options = [word for word in arguments if word.startswith("-")]
+        values = [word for word in arguments if not word.startswith("-")]
+        if name == "nmap":
+            assert [word for word in options if word != "--max-rate"] == ["-e", "-sn", "-n", "-oX", "-", "-PR"]
+            assert arguments[arguments.index("-oX") + 1] == "-"
+            assert not set(values[-1]) - set("0123456789./")
+        elif name == "ping":
+            assert options in (["-c"], ["-c", "-I"])
+            assert values[0] == "1"
+            assert not set(values[-1]) - set("0123456789abcdefABCDEF.:")
+        else:
+            assert (len(values), options) == (1, [])
+        assert not any("/" in word for word in values[:-1])
+
+    case()
+    assert ran > CASES / 50, "too few got through to mean anything"

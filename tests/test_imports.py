@@ -60,7 +60,7 @@ HANDS = {
 PHASES = {
     *("boot", "configure", "handover", "watch", "stop", "bootstrap", "listen", "postgresql", "report", "reference"),
     *("systemctl", "journalctl", "restore", "temporal", "tls", "units"),
-    *("doctor", "preview", "support", "masking", "operate", "completion"),
+    *("doctor", "preview", "support", "masking", "operate", "completion", "discovery"),
 }
 TOP = {"life", "cli", "early"}
 APART = {"plugin", "output", "supervisord", "bridge"}

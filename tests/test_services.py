@@ -345,7 +345,7 @@ def test_service_cannot_be_changed() -> None:
 # The files of the image.
 
 NAMES = {
-    *("bootstrap", "tls", "postgresql", "bind9", "http", "proxy", "syslog", "ntp"),
+    *("bootstrap", "tls", "postgresql", "bind9", "http", "proxy", "syslog", "ntp", "discovery"),
     *("regiond", "apiserver", "temporal", "temporal-worker", "rackd", "agent", "dhcpd", "dhcpd6"),
 }
 
@@ -353,6 +353,12 @@ NAMES = {
 @pytest.fixture(scope="module")
 def ours() -> Catalogue:
     return read(OURS, {"POSTGRES_HOST": "embedded"})
+
+
+def test_empty_file_of_an_operator_leaves_a_service_of_ours_out(ours: Catalogue, tmp_path: Path) -> None:
+    (tmp_path / "discovery.conf").touch()
+    found = services.read(OURS, tmp_path, roles=services.ROLES, environment={"POSTGRES_HOST": "embedded"})
+    assert {each.name for each in ours.services} - {each.name for each in found.services} == {"discovery"}
 
 
 def test_our_services_have_maas_s_names(ours: Catalogue) -> None:

@@ -240,8 +240,7 @@ three are NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 Off everywhere at first: {off}, which MAAS asks for.
 
 What is blocked stands there with the reason and the remedy that `maas-init status` gives. *DHCP* says whether dhcpd
-runs when MAAS asks for it (it did, after the rest was looked at). *Without* names who misses which capability:
-without NET_RAW, MAAS discovers nothing on its networks.
+runs when MAAS asks for it (it did, after the rest was looked at). *Without* names who misses which capability.
 User `0` becomes 568 where it has SETUID and SETGID; where all is dropped it stays root, without rights.
 
 | user | capabilities | privileges | network | root file system | container | ready | blocked | DHCP | without |

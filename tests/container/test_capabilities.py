@@ -49,11 +49,13 @@ def test_what_lacks_a_capability_is_blocked_with_the_remedy_and_the_rest_runs(ne
     def rest() -> set[str]:
         return {name for name, each in maas.status()["services"].items() if each["level"] not in ("ready", "off")}
 
-    until(lambda: rest() == {"bind9", "ntp", "tftp"}, "everything else")
+    until(lambda: rest() == {"bind9", "ntp", "tftp", "discovery"}, "everything else")
     services = maas.status()["services"]
     for name in ("bind9", "ntp", "tftp"):
         assert services[name]["level"] == "blocked", services[name]
         assert "it needs NET_BIND_SERVICE, which this container does not have" in services[name]["because"]
         assert remedy in services[name]["because"]
+    assert services["discovery"]["level"] == "blocked"
+    assert "it needs NET_RAW, which this container does not have" in services["discovery"]["because"]
     assert services["bind9"]["restarts"] == 0
     assert "spawned: 'bind9'" not in maas.logs(), "it is not even tried"

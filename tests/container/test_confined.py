@@ -11,9 +11,10 @@ import pytest
 
 from maas_init import services
 from maas_init.confine import NUMBERS
+from maas_init.discovery import WAIT
 
 from .conftest import Run
-from .docker import Container, host_pids, until
+from .docker import Container, docker, host_pids, until
 
 pytestmark = pytest.mark.container
 
@@ -22,11 +23,13 @@ OURS = {each.name: each for file in FILES for each in services.read_file(file) i
 
 ALL_SEE = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "PWD"}
 """The last is the shell's, where one starts the service."""
+RAW = frozenset({"net_raw"})
 NAMES = {"LD_PRELOAD", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP"}
 """What has programs know a user that the image does not."""
 
 WAYS = {
-    "user 568": ("--cap-add", "NET_ADMIN"),
+    # As on a host that lets only those ping who may open raw sockets.
+    "user 568": ("--cap-add", "NET_ADMIN", "--sysctl", "net.ipv4.ping_group_range=1 0"),
     "root": ("--user", "0", "--cap-add", "NET_ADMIN"),
     "any user": ("--user", "1234:0"),
     "no new privileges": ("--security-opt", "no-new-privileges"),
@@ -46,7 +49,12 @@ def way(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def maas(new: Run, way: str) -> Iterator[Container]:
     container = new(*WAYS[way]).run()
-    container.until_healthy()
+    blocked = {"discovery"} if way == "no new privileges" else set()
+
+    def rest() -> set[str]:
+        return {name for name, each in container.status()["services"].items() if each["level"] not in ("ready", "off")}
+
+    until(lambda: container.health() == "healthy" and rest() == blocked, "everything that can run")
     until(lambda: "agent" in container.processes(), "the last of the services")
     yield container
     container.remove()
@@ -92,7 +100,8 @@ def test_each_process_has_the_capabilities_of_its_service_and_no_other(maas: Con
             sets = {int(found[each], 16) for each in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
             assert sets == {given[name]}, f"{name}: {found}"
             assert found["NoNewPrivs"] == "1", f"{name}: {found}"
-    assert seen == {*OURS, "health"} - {"bootstrap", "tls", "dhcpd", "dhcpd6"}
+    blocked = {"discovery"} if way == "no new privileges" else set()
+    assert seen == {*OURS, "health"} - {"bootstrap", "tls", "dhcpd", "dhcpd6"} - blocked
 
 
 def test_process_1_has_none_and_supervisord_what_it_hands_down(maas: Container, way: str) -> None:
@@ -131,11 +140,72 @@ def test_no_process_of_ours_dumps_its_memory(maas: Container) -> None:
             assert re.search(r"^Max core file size +([01]) +\1 ", limits, re.MULTILINE), (name, limits)
 
 
-def test_helpers_that_watch_the_networks_can_or_it_is_said(maas: Container, way: str) -> None:
+def test_what_watches_the_networks_can_or_it_is_said(maas: Container, way: str) -> None:
+    told = maas.execute("maas-init", "why", "discovery")
     if way == "no new privileges":
-        assert "without NET_RAW: " in maas.execute("maas-init", "why", "regiond")
-        assert "without" not in maas.execute("maas-init", "why", "apiserver")
-    else:
-        assert "without" not in maas.execute("maas-init", "why", "regiond")
-        until(lambda: "tcpdump" in maas.execute("ps", "-eo", "args"), "what observes beacons")
-        until(lambda: "/usr/sbin/maas-netmon" in maas.execute("ps", "-eo", "args"), "what observes ARP")
+        assert "it needs NET_RAW, which this container does not have" in told
+        return
+    assert "it opens raw sockets" in told
+    for program in ("tcpdump", "maas-netmon"):
+        asked = [(name, int(found["CapEff"], 16)) for name, found in running(maas, program)]
+        assert asked == [("discovery", mask(RAW))], program
+    # MAAS's own part watches nothing itself, but reads what these see.
+    (name, found), *_ = running(maas, "observe-beacons")
+    assert name in ("regiond", "rackd")
+    assert not int(found["CapEff"], 16) & mask(RAW)
+
+
+@pytest.fixture
+def neighbour(way: str, maas: Container) -> Iterator[str]:
+    """The address of another container, on a network that is small enough to be scanned."""
+    number = 16 * list(WAYS).index(way)
+    docker(
+        *("network", "create", "-o", "com.docker.network.bridge.enable_ip_masquerade=false"),
+        *("--subnet", f"198.51.100.{number}/28", f"{maas.name}-scanned"),
+    )
+    holder = f"{maas.name}-neighbour"
+    try:
+        docker("network", "connect", f"{maas.name}-scanned", maas.name)
+        docker(
+            *("run", "--detach", "--name", holder, "--network", f"{maas.name}-scanned"),
+            *("--entrypoint", "sleep", maas.image, "infinity"),
+        )
+        yield docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", holder).strip()
+    finally:
+        docker("rm", "--force", holder, check=False)
+        docker("network", "disconnect", "--force", f"{maas.name}-scanned", maas.name, check=False)
+        docker("network", "rm", f"{maas.name}-scanned", check=False)
+
+
+def test_scan_that_maas_asks_for_sees_the_neighbours(maas: Container, neighbour: str, way: str) -> None:
+    interface = maas.execute("ip", "-json", "route", "get", neighbour).partition('"dev":"')[2].partition('"')[0]
+    cidr = f"{neighbour.rpartition('.')[0]}.{int(neighbour.rpartition('.')[2]) // 16 * 16}/28"
+    # As rackd says it; what nmap itself finds, MAAS throws away: its observers hear the answers.
+    said = maas.execute("sudo", "-n", "/usr/lib/maas/maas-common", "scan-network", "--threads", "1", interface)
+    assert f'"cidr": "{cidr}", "returncode": 0' in said, said
+    if way != "no new privileges":
+        found = maas.execute("sudo", "-n", "nmap", "-e", interface, "-sn", "-n", "-oX", "-", "-PR", cidr)
+        assert re.search(rf'reason="arp-response".*\n<address addr="{re.escape(neighbour)}"', found), found
+
+
+def test_maas_can_ask_whether_an_address_is_free(maas: Container, neighbour: str) -> None:
+    assert "1 received" in maas.execute("ping", "-c", "1", neighbour)
+
+
+def running(maas: Container, word: str) -> list[tuple[str, dict[str, str]]]:
+    """Wait for processes that have this in their command line; return whose they are, and their facts."""
+    return list(until(lambda: _running(maas, word), word))
+
+
+def _running(maas: Container, word: str) -> list[tuple[str, dict[str, str]]]:
+    found = []
+    for name, _, pid, told in by_service(maas):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended
+        # sudo, and what becomes of it, has its name in the command line, too.
+        asking = (b"/bin/sudo\0", b"maas-init\0discovery\0", WAIT.encode())
+        if word.encode() in command and not any(each in command for each in asking):
+            found.append((name, told))
+    return found

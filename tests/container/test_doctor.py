@@ -240,7 +240,7 @@ def test_container_with_good_options_has_no_fault_before_its_start(
             "raw-sockets",
             ("--security-opt", "no-new-privileges"),
             {},
-            "dhcpd, dhcpd6, rackd, regiond: it needs NET_RAW",
+            "dhcpd, dhcpd6, discovery: it needs NET_RAW",
         ),
         (
             "low-ports",

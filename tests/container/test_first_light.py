@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 SECRETS = (POSTGRES_PASSWORD, ADMIN_PASSWORD)
 
 RUNNING = {
-    *("health", "postgresql", "bind9", "http", "proxy", "syslog", "ntp"),
+    *("health", "postgresql", "bind9", "http", "proxy", "syslog", "ntp", "discovery"),
     *("regiond", "apiserver", "temporal", "temporal-worker", "rackd", "agent"),
 }
 NOT_RUNNING = {"bootstrap", "tls", "dhcpd", "dhcpd6"}

@@ -42,7 +42,7 @@ for its services itself."""
 
 
 @pytest.mark.parametrize(
-    "service", ["bind9", "http", "proxy", "ntp", "syslog", "postgresql", "temporal", "regiond", "rackd"]
+    "service", ["bind9", "http", "proxy", "ntp", "syslog", "discovery", "postgresql", "temporal", "regiond", "rackd"]
 )
 def test_suspended_service_is_found_and_restarted_and_the_others_stay(maas: Container, service: str) -> None:
     before = maas.processes()
@@ -53,6 +53,17 @@ def test_suspended_service_is_found_and_restarted_and_the_others_stay(maas: Cont
         healed(maas, service, before, also=FOLLOWERS.get(service, ()))
     assert set(re.findall(r"service\.restarted service=(\S+)", maas.logs().removeprefix(told))) == {service}
     assert f"{service} was restarted because it does not answer: " in maas.execute("maas-init", "why", service)
+
+
+def test_what_discovery_runs_ends_with_it_and_maas_asks_anew(maas: Container) -> None:
+    def watching() -> set[str]:
+        return {"tcpdump", "maas-netmon"} & set(maas.execute("ps", "-eo", "comm").split())
+
+    until(lambda: len(watching()) == 2, "MAAS's look at its networks")
+    maas.execute("supervisorctl", "stop", "discovery")
+    until(lambda: not watching(), "its end")
+    maas.execute("supervisorctl", "start", "discovery")
+    until(lambda: len(watching()) == 2, "MAAS's next try")
 
 
 def test_broken_configuration_is_named_until_it_is_mended(maas: Container) -> None:
@@ -82,10 +93,10 @@ def test_port_that_somebody_else_took_is_told_until_it_is_free(maas: Container) 
     maas.execute("supervisorctl", "stop", "http")
     docker("exec", "--detach", maas.name, "python3", "-c", THIEF)
     until(lambda: "stolen" in maas.execute("ls", "/tmp/maas"), "the thief")
+    maas.execute("supervisorctl", "start", "http", check=False)
+    taken = "http is blocked: port 5240/tcp is taken: python3 (process "
+    until(lambda: taken in maas.status()["summary"], "the trouble")
     with fault(maas, "another program has the port of `http`, until it ends", under="breaks"):
-        maas.execute("supervisorctl", "start", "http", check=False)
-        taken = "http is blocked: port 5240/tcp is taken: python3 (process "
-        until(lambda: taken in maas.status()["summary"], "the trouble")
         assert "bind() to 0.0.0.0:5240 failed (98: Address already in use)" in maas.execute("maas-init", "why", "http")
         assert maas.status()["services"]["regiond"]["level"] == "ready"
         maas.execute("pkill", "-9", "-f", "stolen")

@@ -6,13 +6,15 @@ There is no check of the uid here; the two programs have it.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
+from ipaddress import ip_interface
 from pathlib import Path
 
-from . import config, dns, files, paths
+from . import config, dns, files, networks, paths
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,11 +100,14 @@ def check_for_shared_secret(_: argparse.Namespace) -> int:
 
 
 def observe_beacons(args: argparse.Namespace) -> int:
+    os.setpgrp()
     return _follow(["sudo", "-n", "/usr/lib/maas/beacon-monitor", args.interface])
 
 
-def observe_arp(args: argparse.Namespace) -> int:
-    return _follow(["sudo", "-n", "/usr/sbin/maas-netmon", args.interface])
+def observe_arp(args: argparse.Namespace) -> None:
+    """Leave the helper alone with our output, and go."""
+    os.setpgrp()
+    subprocess.Popen(["sudo", "-n", "/usr/sbin/maas-netmon", args.interface])
 
 
 def _follow(argv: list[str]) -> int:
@@ -120,7 +125,22 @@ def observe_mdns(_: argparse.Namespace) -> int:
 
 
 def scan_network(args: argparse.Namespace) -> None:
-    print(f"scan of {' '.join(args.targets) or 'all interfaces'}: simulated, nothing was sent")
+    """One nmap for each network of each interface; `targets` are an interface, networks that one has, or both."""
+    found = networks.interfaces()
+    chosen = [target for target in args.targets if target in found]
+    given = {target for target in args.targets if target not in found}
+    count, began = 0, time.monotonic()
+    for interface in chosen or found:
+        on_link = {str(ip_interface(address).network) for address in found[interface]["addresses"] if "." in address}
+        for cidr in sorted(on_link & given if given else on_link):
+            slow = ["--max-rate", "9"] if args.slow else []
+            argv = ["sudo", "-n", "nmap", "-e", interface, *slow, "-sn", "-n", "-oX", "-", "-PR", cidr]
+            code = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False).returncode
+            event = {"scan_type": "nmap", "interface": interface, "cidr": cidr, "returncode": code, "slow": args.slow}
+            print(json.dumps(event), flush=True)
+            count += 1
+    told = f"{count} nmap scan(s) completed in {time.monotonic() - began:.0f} second(s)."
+    print(told if count else "Requested network(s) not available to scan", file=sys.stderr)
 
 
 COMMANDS = {

@@ -35,7 +35,7 @@ class NetworksMonitor:
         self._record, self._url, self._observe = record, maas_url, observe
         self._lock = networks.PidLock("maas:networks-monitoring")
         self._before: dict | None = None
-        self._observers: dict[tuple[str, str], subprocess.Popen] = {}
+        self._observers: dict[tuple[str, str], tuple[subprocess.Popen, threading.Thread]] = {}
         self._locked = False
 
     def run(self, every: float = 30.0) -> None:
@@ -63,21 +63,26 @@ class NetworksMonitor:
         helper = paths.program("/usr/lib/maas/maas-common")
         wanted = {(c, n) for c in ("observe-arp", "observe-beacons") for n in found}
         for key in wanted:
-            process = self._observers.get(key)
-            if process is not None and process.poll() is None:
-                continue
-            if process is not None:
-                terse.error("observer %s %s ended with %s", *key, process.returncode)
-            self._observers[key] = subprocess.Popen(
+            if key in self._observers:
+                process, reader = self._observers[key]
+                if reader.is_alive():
+                    continue
+                terse.error("observer %s %s ended with %s", *key, process.wait())
+            process = subprocess.Popen(
                 [helper, *key],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
+            # As Twisted has it: it is buried at once, and over when nobody can write to its output any more.
+            threading.Thread(target=process.wait, daemon=True).start()
+            reader = threading.Thread(target=process.stdout.read, daemon=True)
+            reader.start()
+            self._observers[key] = process, reader
 
     def stop(self) -> None:
         """Ends the observers; what they started through sudo stays behind."""
-        for process in self._observers.values():
+        for process, _ in self._observers.values():
             process.terminate()
         if self._locked:
             self._lock.release()
