@@ -63,14 +63,15 @@ class Seen(NamedTuple):
     missing: tuple[str, ...]
     """Each capability that some service misses, with their names."""
     crashes: tuple[str, ...]
-    """Ends that nobody wished, with whatever status; MAAS itself has some services restarted at their start."""
+    """Ends that nobody wished, with whatever status, each with the service's last words; MAAS itself has some services
+    restarted at their start."""
     answer: str
     dhcpd: str | None
     """Its level, and why, when MAAS asked for it; None where nobody asked."""
 
     def wrong(self) -> list[str]:
         """Return what must be in no way to start it."""
-        found = [f"{name} ended by itself" for name in self.crashes]
+        found = [f"ended by itself: {each}" for each in self.crashes]
         if self.answer != "200":
             found.append(f"the region answered with HTTP status {self.answer}")
         told = [*self.blocked, *([f"dhcpd: {self.dhcpd}"] if self.dhcpd and self.dhcpd != "ready" else [])]
@@ -190,6 +191,16 @@ def _dhcpd(container: Container, address: str) -> str:
     return str(until(told, "dhcpd"))
 
 
+def _crashes(log: str) -> Iterator[str]:
+    """Yield what ended by itself, and its last words."""
+    lines = log.splitlines()
+    for number, line in enumerate(lines):
+        found = re.search(r"exited: (\S+) \(.*", line)
+        if found and found[1] not in ONE_SHOTS:
+            own = [each for each in lines[:number] if f" {found[1]} " in each]
+            yield "\n".join([found[0], *own[-15:]])
+
+
 def _settled(container: Container, network: Container | None) -> Seen:
     def settled() -> bool:
         assert container.inspect(".State.Running"), f"it ended: {container.logs()[-4000:]}"
@@ -218,7 +229,7 @@ def _settled(container: Container, network: Container | None) -> Seen:
         blocked=tuple(f"{name}: {why}" for name, why in blocked.items()),
         lacking=tuple(sorted(name for name in lacking if name not in blocked)),
         missing=tuple(f"{name.upper()} ({', '.join(who)})" for name, who in who_misses(services).items()),
-        crashes=tuple(name for name in re.findall(r"exited: (\S+) \(", log) if name not in ONE_SHOTS),
+        crashes=tuple(_crashes(log)),
         answer=answer,
         dhcpd=dhcpd,
     )
