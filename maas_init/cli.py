@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import confine
+from . import confine, signals
 from .errors import ExitCode, MaasInitError
 from .paths import PROGRAMS, Paths
 
@@ -262,8 +262,7 @@ DO = {
 
 
 def _run_as_is(argv: list[str]) -> int:
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and a program would inherit that
+    signals.ignore_none()
     try:
         os.execvp(argv[0], argv)
     except (FileNotFoundError, ValueError):  # an empty command is a ValueError

@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import select
-import signal
 import socket
 import subprocess
 import threading
@@ -22,6 +21,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from . import signals
 from .errors import MaasInitError
 from .paths import Paths
 
@@ -167,8 +167,7 @@ def ask(words: Sequence[str], where: Paths) -> NoReturn:
         if words[0] != "ping":
             raise
         argv = [os.fspath(where.at(COMMANDS["ping"][0])), *words[1:]]
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and a program would inherit that
+    signals.ignore_none()
     if connection is None:
         os.execv(argv[0], argv)
     os.dup2(connection.fileno(), 3)

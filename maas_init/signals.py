@@ -35,3 +35,9 @@ def hear() -> None:
 def hear_no_more() -> None:
     """Somebody else takes over: another program in this process, or who waits for signals and nothing else."""
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def ignore_none() -> None:
+    """Another program takes our place: what Python ignores, it would inherit."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
