@@ -146,8 +146,8 @@ class State:
     """Seconds of uptime at which it became ready."""
     retry_at: float = 0.0
     """Seconds of uptime before which it is not tried again."""
-    unheard: int = 0
-    """The process that was told to reload before it was ready: it may have read its configuration, and not listened."""
+    reload_when_ready: bool = False
+    """It was told to reload before it ever answered: it may have read its configuration by then."""
     restarts: int = 0
     bound: tuple[tuple[str, int], ...] = ()
     """While it lives: what it is bound to, each with the process id it had when this one came to life."""

@@ -197,9 +197,9 @@ class Manager:
         if level is Level.READY:
             state.ready_since = uptime()
             log.info("service.ready", service=name, why=health.explain(state, self.levels))
-            for other in (*state.service.reloads, *((name,) if state.unheard == state.pid != 0 else ())):
+            for other in (*state.service.reloads, *((name,) if state.reload_when_ready else ())):
                 self._spawn(self.reload(other))
-            state.unheard = 0
+            state.reload_when_ready = False
         elif self.stopping or name in self._busy:
             return  # it is being stopped: that is said elsewhere
         elif before in (Level.READY, Level.UNWELL) or level is Level.UNWELL:
@@ -239,6 +239,8 @@ class Manager:
                 state.health = Health()
                 state.exit, state.exit_status = _ending(info), info.exit_status
             state.process, state.pid, state.started, state.since = info.process, info.pid, info.started, now
+            if info.process is Process.RUNNING:
+                self._ask_soon(state.service.name)
         asked = info.asked
         if asked and asked.moment > state.desired.moment and not self.stopping:
             reason = f"{'started' if asked.on else 'stopped'} with supervisorctl"
@@ -424,10 +426,16 @@ class Manager:
         return name in self._busy
 
     async def signal(self, name: str, number: int) -> None:
-        """Send a signal to a service's main process. Raises SupervisorError when it does not run."""
+        """Send a signal to a service's main process. Raises SupervisorError when it does not run.
+
+        One that means to reload waits for the first answer, as systemd's waits for the start: most daemons end when
+        it comes before they listen for it, squid even a moment later.
+        """
         state = self.states[name]
-        if number == signal.SIGHUP and state.service.reloadable and self.levels[name] is not Level.READY:
-            state.unheard = state.pid
+        starting = state.pid and state.service.check and not state.health.successes
+        if number == signal.SIGHUP and state.service.reloadable and starting:
+            state.reload_when_ready = True
+            return
         await self._supervisor.signal(name, number)
 
     async def reload(self, name: str) -> None:
@@ -462,9 +470,12 @@ class Manager:
     def _ask_what_it_needs(self, state: State) -> None:
         """Have those answer soon that have not been asked since it began to fail: nothing is done before they have."""
         for name in state.service.requires:
-            pause = self._pauses.get(name)
-            if pause and self.states[name].health.at < state.health.failing_since:
-                _end(pause)
+            if self.states[name].health.at < state.health.failing_since:
+                self._ask_soon(name)
+
+    def _ask_soon(self, name: str) -> None:
+        if name in self._pauses:
+            _end(self._pauses[name])
 
     async def _rest(self, name: str, seconds: float) -> None:
         loop = asyncio.get_running_loop()

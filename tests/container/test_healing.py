@@ -55,6 +55,35 @@ def test_suspended_service_is_found_and_restarted_and_the_others_stay(maas: Cont
     assert f"{service} was restarted because it does not answer: " in maas.execute("maas-init", "why", service)
 
 
+ASK_TO_RELOAD = """
+import json, sys, time
+from maas_init import asking
+from maas_init.paths import Paths
+where, (service, before) = Paths(), sys.argv[1:]
+while not time.sleep(0.002):
+    now = json.loads(where.status.read_text())["services"][service]
+    if now["pid"] not in (None, int(before)):
+        payload = {"signal": "SIGHUP", "services": [service]}
+        status, answer = asking.ask(where.pebble_socket, "POST", "/v1/signals", payload)
+        assert status == 200, answer
+        if now["level"] == "ready":
+            break
+"""
+
+
+@pytest.mark.parametrize("service", ["http", "proxy"])
+def test_reload_that_is_asked_for_at_every_moment_of_a_start_ends_nothing(maas: Container, service: str) -> None:
+    """squid ends by a hangup between its listening for it and its first turn, a few milliseconds of them."""
+    told = maas.logs()
+    for _ in range(3):
+        before = maas.processes()[service]
+        maas.execute("supervisorctl", "signal", "KILL", service)
+        maas.execute("/opt/maas-init/bin/python3", "-c", ASK_TO_RELOAD, service, str(before))
+    maas.until_healthy()
+    # Each was killed once, and ended no other time.
+    assert maas.logs().removeprefix(told).count(f"exited: {service} ") == 3
+
+
 def test_what_discovery_runs_ends_with_it_and_maas_asks_anew(maas: Container) -> None:
     def watching() -> set[str]:
         return {"tcpdump", "maas-netmon"} & set(maas.execute("ps", "-eo", "comm").split())
