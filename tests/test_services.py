@@ -458,11 +458,5 @@ def test_rackd_forgets_the_dhcp_configuration_of_its_last_run(tmp_path: Path) ->
     assert subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout == "maas_id\n"
 
 
-@pytest.mark.parametrize("name", ["http", "proxy"])
-def test_reload_in_the_moment_of_the_start_does_not_kill(name: str) -> None:
-    """MAAS sends HUP right after a start; until the daemon has its own handler, HUP would end it."""
-    assert '\ntrap "" HUP\n' in program(name)["command"]
-
-
 def test_squid_is_stopped_without_waiting_for_its_clients() -> None:
     assert program("proxy")["stopsignal"] == "INT"

@@ -186,6 +186,10 @@ def test_scan_that_maas_asks_for_sees_the_neighbours(maas: Container, neighbour:
     if way != "no new privileges":
         found = maas.execute("sudo", "-n", "nmap", "-e", interface, "-sn", "-n", "-oX", "-", "-PR", cidr)
         assert re.search(rf'reason="arp-response".*\n<address addr="{re.escape(neighbour)}"', found), found
+    # The other way that it knows, without sudo.
+    scan = ("/usr/lib/maas/maas-common", "scan-network", "--ping", "--threads", "7", interface)
+    said = maas.execute("sudo", "-n", *scan)
+    assert f'"ip": "{neighbour}", "result": true' in said, said
 
 
 def test_maas_can_ask_whether_an_address_is_free(maas: Container, neighbour: str) -> None:
