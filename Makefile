@@ -45,7 +45,7 @@ test-packages:
 	@tests/tools/test-packages
 
 unit: .venv test-packages ## Tests without processes of their own
-	$(VENV) pytest -m "not process and not container"
+	$(VENV) pytest -m "not process and not container" -n 2 --dist loadfile
 
 process: .venv test-packages ## Tests with real signals and a real supervisord
 	$(VENV) pytest -m process -n 2 --dist loadfile

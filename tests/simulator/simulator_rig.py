@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+T = TypeVar("T")
 HERE = Path(__file__).parent
 PYTHON = "/usr/bin/python3"
 IS_ROOT = os.geteuid() == 0
@@ -24,11 +26,13 @@ GENEROUS = 90.0
 """Seconds for what takes two on an idle machine."""
 
 
-def until(true: Callable[[], object], within: float) -> None:
+def until(true: Callable[[], T], within: float) -> T:
+    """Return the first answer that is true."""
     deadline = time.monotonic() + within
-    while not true():
+    while not (answer := true()):
         assert time.monotonic() < deadline, f"not true within {within:g} s"
         time.sleep(0.05)
+    return answer
 
 
 @dataclass
