@@ -28,12 +28,13 @@ SECRETS = {
 
 
 ASKS_FOR_ITS_PORT_ONCE = """
-import contextlib, signal, socket, sys
+import contextlib, pathlib, signal, socket, sys
 own = socket.socket()
 own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 with contextlib.suppress(OSError):
     own.bind(("0.0.0.0", int(sys.argv[1])))
     own.listen()
+pathlib.Path(sys.argv[2]).touch()
 signal.pause()
 """
 
@@ -479,10 +480,11 @@ def test_what_does_not_answer_is_reloaded_then_restarted_then_with_what_needs_it
 def test_service_that_began_without_its_port_begins_again_when_that_is_free(container: Container) -> None:
     with socket.create_server(("127.0.0.2", 0)) as held:
         port = held.getsockname()[1]
+        asked = container.root / "asked"
         (container.root / "single.py").write_text(ASKS_FOR_ITS_PORT_ONCE)
         container.service(
             "single",
-            command=f"{sys.executable} {container.root}/single.py {port}",
+            command=f"{sys.executable} {container.root}/single.py {port} {asked}",
             check=f"tcp 127.0.0.1 {port}",
             listens=f"tcp/{port}",
             on_check_failure="restart",
@@ -490,7 +492,7 @@ def test_service_that_began_without_its_port_begins_again_when_that_is_free(cont
             start_within="1000",
         )
         container.start()
-        until(lambda: container.is_("single", "blocked"))
+        until(lambda: container.is_("single", "blocked") and asked.exists())
         before = container.pid("single")
         assert f"port {port}/tcp is taken" in container.of("single")["why"]
     until(lambda: container.is_("single", "ready"))
