@@ -152,7 +152,19 @@ class State:
     bound: tuple[tuple[str, int], ...] = ()
     """While it lives: what it is bound to, each with the process id it had when this one came to life."""
     overdue: bool = False
-    """It runs for longer than `start_within`, or began without its port, which is free now; and never answered."""
+    """See `overdue`."""
+
+
+def overdue(state: State, now: float) -> bool:
+    """Return whether it never answered, and runs for longer than `start_within` or without its port, which is free now.
+
+    Most daemons ask for their port only when they start: one that began without it is not waited for.
+    """
+    check, asked = state.service.check, state.health
+    if check is None or asked.successes or not (state.process is Process.RUNNING or state.service.watched_only):
+        return False
+    without_its_port = state.since < state.freed_at < asked.at and asked.failures > 0
+    return without_its_port or now - state.since > check.start_within
 
 
 def level(state: State, needs: Mapping[str, Level]) -> Level:

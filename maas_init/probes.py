@@ -159,13 +159,27 @@ async def tcp(question: Question) -> str:
 
 def peer(question: Question) -> str:
     """PORT: the service's main process holds a connection to this port, wherever that is."""
-    import psutil
-
-    (port,) = question.arguments
-    connections = psutil.Process(question.pid).net_connections(kind="tcp")
-    if not any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in connections):
+    port = int(question.arguments[0])
+    if not _connections(question.pid, port, port):
         raise ProbeFailed(f"process {question.pid} is not connected to port {port}")
     return f"connected to port {port}"
+
+
+def _connections(pid: int, first: int, last: int) -> list[tuple[object, object]]:
+    """Return both ends of a process's connections to ports from `first` to `last`: those of IPv4, or else of IPv6.
+
+    For each of its two tables the kernel walks through room for all connections of the machine, megabytes of it.
+    """
+    import psutil
+
+    found: list[tuple[object, object]] = []
+    for kind in ("tcp4", "tcp6"):
+        found = found or [
+            (each.laddr, each.raddr)
+            for each in psutil.Process(pid).net_connections(kind)
+            if each.status == psutil.CONN_ESTABLISHED and first <= each.raddr.port <= last
+        ]
+    return found
 
 
 async def answer(question: Question) -> str:
@@ -247,16 +261,9 @@ class Link:
         self._seen: dict[tuple[object, ...], float] = {}
 
     def __call__(self, question: Question) -> str:
-        import psutil
-
         first, last = map(int, question.arguments)
         now = self._clock()
-        found = [
-            (each.laddr, each.raddr)
-            for each in psutil.Process(self._rack()).net_connections(kind="tcp")
-            if each.status == "ESTABLISHED" and first <= each.raddr.port <= last
-        ]
-        self._seen = {each: self._seen.get(each, now) for each in found}
+        self._seen = {each: self._seen.get(each, now) for each in _connections(self._rack(), first, last)}
         lasting = [each for each, since in self._seen.items() if now - since >= self.LASTS]
         if not lasting:
             raise ProbeFailed("no connection to a region lasts: is MAAS_REGION_SECRET that of the region?")

@@ -104,6 +104,34 @@ def test_service_that_never_answers_in_its_time_is_unwell() -> None:
     assert alone(state) is Level.UNWELL
 
 
+@pytest.mark.parametrize(
+    ("results", "ran_for", "overdue"),
+    [
+        ([], CHECK.start_within - 1, False),
+        ([BAD], CHECK.start_within + 1, True),
+        ([], CHECK.start_within + 1, True),
+        ([GOOD], CHECK.start_within + 1, False),
+        ([GOOD, BAD, BAD, BAD], CHECK.start_within + 1, False),
+    ],
+)
+def test_only_what_never_answered_is_overdue(results: list[Result], ran_for: float, overdue: bool) -> None:
+    state = running(check=CHECK)
+    state.since, state.health = 100.0, after(*results)
+    assert health.overdue(state, 100.0 + ran_for) is overdue
+    state.process = Process.STARTING
+    assert not health.overdue(state, 100.0 + ran_for)
+
+
+def test_what_began_without_its_port_is_overdue_once_that_is_free_and_it_was_asked_again() -> None:
+    state = running(check=CHECK)
+    state.since, state.health = 100.0, health.fold(Health(), BAD, 102.0)
+    assert not health.overdue(state, 103.0)
+    state.freed_at = 103.0
+    assert not health.overdue(state, 103.0)
+    state.health = health.fold(state.health, BAD, 104.0)
+    assert health.overdue(state, 104.0)
+
+
 def test_answer_of_a_process_that_is_gone_does_not_count() -> None:
     state = running(check=CHECK)
     state.health = after(GOOD)

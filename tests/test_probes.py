@@ -331,6 +331,9 @@ def test_peer_wants_a_connection_of_this_very_process() -> None:
         with socket.create_connection(("127.0.0.1", port)):
             assert ask(in_thread(probes.peer), str(port), pid=os.getpid()).ok
             assert not ask(in_thread(probes.peer), str(port), pid=1).ok
+        with socket.socket(socket.AF_INET6) as client:  # as Twisted and Go have them
+            client.connect(("::ffff:127.0.0.1", port))
+            assert ask(in_thread(probes.peer), str(port), pid=os.getpid()).ok
 
 
 def test_link_wants_a_connection_that_lasts() -> None:

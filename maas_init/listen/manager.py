@@ -171,14 +171,9 @@ class Manager:
             if state.occupied and not in_the_way:
                 state.freed_at = now
             state.occupied = in_the_way
-            check = state.service.check
             if state.service.watched_only and not self._can_be_asked(state):
                 state.since = now  # its time for a first answer begins when it is asked
-            started = state.process is Process.RUNNING or state.service.watched_only
-            # Most daemons ask for their port only when they start: one that began without it is not waited for.
-            without_its_port = state.since < state.freed_at < state.health.at and state.health.failures > 0
-            late = without_its_port or (check and now - state.since > check.start_within)
-            state.overdue = bool(check and started and late)
+            state.overdue = health.overdue(state, now)
             if state.failed and self._has_settled(state, now):
                 self._forgive(state)
         before, self.levels = self.levels, health.levels(self.states.values())
