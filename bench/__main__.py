@@ -31,7 +31,7 @@ def main() -> int:
     peers = [peer for peer in PEERS if peer.name in chosen.peers]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
-    duties = [*DUTIES, image.DUTY] if image.is_there() else DUTIES
+    duties = [*DUTIES, *image.DUTIES] if image.is_there() else DUTIES
     for duty in duties:
         if duty.name in chosen.only:
             found = measure(duty, peers, chosen.repetitions)
@@ -67,7 +67,7 @@ def measure(duty: Duty, peers: Sequence[Peer], repetitions: int) -> report.Found
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure maas-init beside its peers.")
-    names = [duty.name for duty in (*DUTIES, image.DUTY)]
+    names = [duty.name for duty in (*DUTIES, *image.DUTIES)]
     parser.add_argument("--repetitions", type=int, default=10, metavar="N", help="how often (default: 10)")
     parser.add_argument(
         "--only", type=_some_of(names), default=names, metavar="DUTY,...", help=f"only these of {', '.join(names)}"

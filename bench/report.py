@@ -65,7 +65,7 @@ def write(page: Path, directory: Path) -> None:
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)
     there = {part.partition("\n")[0]: part.strip() for part in re.split("^### ", old, flags=re.MULTILINE)[1:]}
-    duties = (*DUTIES, image.DUTY)
+    duties = (*DUTIES, *image.DUTIES)
     files = {duty.name: directory / f"{duty.name}.json" for duty in duties}
     found = {name: json.loads(file.read_text("utf-8")) for name, file in files.items() if file.exists()}
     tables = [

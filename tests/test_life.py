@@ -813,7 +813,7 @@ def test_container_ends_with_78_when_a_volume_cannot_be_written(container: Conta
 def test_container_ends_when_supervisord_is_killed(container: Container, under: Sequence[str]) -> None:
     container.service("left", critical="yes")
     container.start(under=under)
-    until(lambda: container.all_("healthy"))
+    until(lambda: container.all_("healthy") and container.journal())
     left = container.pid("left")
     container.signal(signal.SIGKILL, "supervisord")
     assert container.wait() == 128 + signal.SIGKILL

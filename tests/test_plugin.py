@@ -229,6 +229,7 @@ def test_clock_that_is_set_by_a_day_does_no_harm(clock: Path, steps: tuple[str, 
 @ONE
 def test_suspended_process_hears_that_it_shall_stop(started: Supervisord) -> None:
     pid = until(lambda: started.running("sleeper"))
+    until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
     os.kill(pid, signal.SIGSTOP)
     assert asyncio.run(started.rpc.stop("sleeper", time.monotonic()))
     until(lambda: started.info("sleeper").process is Process.STOPPED)
